@@ -7,8 +7,9 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// CatchUp takes over the keys of another member once this process is in a view: they may have been
-// changed while it was away, or on its way in. It returns when that is done, or ctx ends.
+// CatchUp adopts the keys of another member once this process is in a view: they may have been
+// changed while this process was away, or while it joined. It returns when that is done, or ctx
+// ends.
 func (m *Mesh) CatchUp(ctx context.Context) {
 	if m.cfg.Own.FromFile() || m.cfg.Own.Mode() == Off {
 		return
@@ -26,7 +27,8 @@ func (m *Mesh) CatchUp(ctx context.Context) {
 	}
 }
 
-// takeOver asks members for their keys until one has answered, and reports whether that is done.
+// takeOver asks members for their keys until one has answered, and adopts its keys. It reports
+// whether that is done.
 func (m *Mesh) takeOver(ctx context.Context, members []ring.Member) (done bool) {
 	self := func(o ring.Member) bool { return o.Identity == m.cfg.Self }
 	if !slices.ContainsFunc(members, self) {
@@ -35,7 +37,7 @@ func (m *Mesh) takeOver(ctx context.Context, members []ring.Member) (done bool) 
 	others := slices.DeleteFunc(slices.Clone(members), self)
 	for _, other := range others {
 		a := m.ask(ctx, []ring.Member{other}, Request{WithKeys: true})[0]
-		// Keys from a file are that process's own business, and may differ in their order.
+		// Keys that a member has from a file are not adopted; they may be in another order.
 		if a.err == nil && !a.report.FromFile {
 			a.err = m.cfg.Own.Adopt(a.report.Ring)
 		}

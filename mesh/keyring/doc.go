@@ -6,8 +6,8 @@
 // changes the ring. Otherwise the ring is in the data directory (keyring.json), and commands
 // change it.
 //
-// [Mesh] changes the rings of all members of the view together, from any of them. A step is done
-// when every member has stored it; a step that failed can be repeated.
+// [Mesh] changes the rings of all members of the view together, from any member. A step is done
+// when every member has stored it. A step that failed can be repeated.
 //
 // The package never writes a key into a log or an error. A [Key] prints as its fingerprint, and
 // only [Key.Text] returns the key itself.

@@ -12,7 +12,7 @@ import (
 // maxFile is the largest size of a keys file in bytes.
 const maxFile = 64 << 10
 
-// errNoKeys: a keys file has no key in it.
+// errNoKeys is returned for a keys file without a key.
 var errNoKeys = errors.New("there is no key in it")
 
 // ParseFile reads the text of a keys file: a key in base64 on each line, the primary first. Empty
@@ -22,7 +22,7 @@ func ParseFile(data []byte) (Ring, error) {
 		return nil, fmt.Errorf("it has more than %d bytes", maxFile)
 	}
 	var ring Ring
-	var lines []int // of the keys in ring
+	var lines []int // the line numbers of the keys in ring
 	number := 0
 	for line := range strings.Lines(string(data)) {
 		number++
@@ -48,11 +48,11 @@ func ParseFile(data []byte) (Ring, error) {
 	return ring, nil
 }
 
-// readFile reads a keys file, and not much more than one may have.
+// readFile reads a keys file, up to one byte more than ParseFile accepts.
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err // it names the file
+		return nil, err // the error names the file
 	}
 	defer f.Close() //nolint:errcheck // read only
 	return io.ReadAll(io.LimitReader(f, maxFile+1))

@@ -15,10 +15,10 @@ import (
 // KeySize is the length of a key in bytes: AES-256.
 const KeySize = 32
 
-// Key is a gossip key. Whatever prints it prints its fingerprint.
+// Key is a gossip key. It is always printed as its fingerprint.
 type Key [KeySize]byte
 
-// Fingerprint names a key without telling it.
+// Fingerprint names a key without revealing it.
 type Fingerprint [8]byte
 
 var (
@@ -33,7 +33,8 @@ func Generate() Key {
 	return k
 }
 
-// errNotKey: a text is no key. The error does not contain the text, which may be a key almost.
+// errNotKey is returned for a text that is not a key. It does not contain the text, which may be a
+// mistyped key.
 var errNotKey = errors.New("not a gossip key")
 
 // ParseKey reads a key in base64.
@@ -66,7 +67,7 @@ func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) 
 // LogValue implements slog.LogValuer.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// MarshalText returns the fingerprint, so that a key in a message or in JSON is none.
+// MarshalText returns the fingerprint, so that no message or JSON contains the key.
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // String returns the fingerprint as sixteen hexadecimal digits.
@@ -75,8 +76,8 @@ func (f Fingerprint) String() string { return hex.EncodeToString(f[:]) }
 // MarshalText returns the same text.
 func (f Fingerprint) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
 
-// ParseFingerprint reads a fingerprint, or that of a key if text is a key: a command may name a
-// key by either.
+// ParseFingerprint reads a fingerprint. If text is a key, it returns the key's fingerprint: a
+// command may name a key by either.
 func ParseFingerprint(text string) (Fingerprint, error) {
 	if b, err := hex.DecodeString(strings.ToLower(text)); err == nil && len(b) == len(Fingerprint{}) {
 		return Fingerprint(b), nil

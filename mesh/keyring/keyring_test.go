@@ -19,7 +19,7 @@ import (
 
 func testKey(n byte) Key { return Key{n, 0xc3, 0x5a} }
 
-// ringOf makes a ring of keys with these letters.
+// ringOf returns a ring of keys with these letters.
 func ringOf(names string) (r Ring) {
 	for _, n := range []byte(names) {
 		r = append(r, testKey(n))
@@ -27,7 +27,7 @@ func ringOf(names string) (r Ring) {
 	return r
 }
 
-// names is the reverse of ringOf.
+// names is the inverse of ringOf.
 func names(r Ring) string {
 	var b []byte
 	for _, k := range r {
@@ -36,7 +36,7 @@ func names(r Ring) string {
 	return string(b)
 }
 
-// text is a keys file.
+// text returns the contents of a keys file.
 func text(r Ring) []byte {
 	var b bytes.Buffer
 	for _, k := range r {
@@ -52,7 +52,7 @@ func writeFile(t *testing.T, path string, data []byte) {
 	}
 }
 
-// However a key is printed, logged or encoded, it does not come out.
+// However a key is printed, logged or encoded, the output does not contain it.
 func TestKeysAreSecret(t *testing.T) {
 	k := testKey('a')
 	type holder struct{ Key Key }
@@ -69,11 +69,11 @@ func TestKeysAreSecret(t *testing.T) {
 	}
 	for _, secret := range []string{k.Text(), "c35a", "C35A", "195 90", "195,90", "0xc3"} {
 		if strings.Contains(out.String(), secret) {
-			t.Errorf("%q comes out:\n%s", secret, &out)
+			t.Errorf("%q is in the output:\n%s", secret, &out)
 		}
 	}
 	if n := strings.Count(out.String(), k.Fingerprint().String()); n < 20 {
-		t.Errorf("the fingerprint comes out %d times only:\n%s", n, &out)
+		t.Errorf("the fingerprint is in the output only %d times:\n%s", n, &out)
 	}
 }
 
@@ -157,8 +157,8 @@ func TestParseFile(t *testing.T) {
 	}
 }
 
-// A file never crashes the parser; what it accepts is a ring that comes back, and what it says of
-// others has no part of a line in it.
+// No file crashes the parser. A ring that it accepts survives encoding and decoding, and its errors
+// contain no part of a line.
 func FuzzParseFile(f *testing.F) {
 	f.Add([]byte("# keys\n" + testKey('a').Text() + "\n\n" + testKey('b').Text()))
 	f.Add([]byte("AAAA\n"))
@@ -167,7 +167,7 @@ func FuzzParseFile(f *testing.F) {
 		if err != nil {
 			for line := range strings.Lines(string(data)) {
 				if line = strings.TrimSpace(line); len(line) > 20 && strings.Contains(err.Error(), line) {
-					t.Fatalf("the error tells a line: %v", err)
+					t.Fatalf("the error contains a line: %v", err)
 				}
 			}
 			return
@@ -184,7 +184,7 @@ func FuzzParseFile(f *testing.F) {
 	})
 }
 
-// A damaged record is an error that tells no key.
+// A damaged record causes an error that contains no key.
 func FuzzRecord(f *testing.F) {
 	f.Add(encode(ringOf("ab")))
 	f.Add([]byte(`{"version":2}`))
@@ -229,7 +229,7 @@ func TestMode(t *testing.T) {
 	}
 }
 
-// memory is a data directory.
+// memory is a Store in memory.
 type memory struct {
 	data []byte
 	err  error
@@ -299,7 +299,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// A change is stored before it is used, and one that cannot be stored is not used.
+// A change is stored before it is put in use, and a change that cannot be stored is not put in use.
 func TestChange(t *testing.T) {
 	store := &memory{}
 	k, err := Open(Config{Mode: Migrate, Store: store, Log: slog.New(slog.DiscardHandler)})
@@ -336,8 +336,8 @@ func TestChange(t *testing.T) {
 	}
 }
 
-// A keys file that has changed is in use within ten seconds. A bad one changes nothing, is counted
-// and reported once, and no command changes what comes from a file.
+// A keys file that has changed is in use within ten seconds. A bad file changes nothing, and is
+// counted and logged once. No command changes keys that come from a file.
 func TestReload(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "keys")
@@ -387,7 +387,7 @@ func TestReload(t *testing.T) {
 		}
 		for _, secret := range []string{testKey('a').Text(), testKey('b').Text()} {
 			if strings.Contains(out.String(), secret) {
-				t.Errorf("the log has a key in it:\n%s", &out)
+				t.Errorf("the log contains a key:\n%s", &out)
 			}
 		}
 	})

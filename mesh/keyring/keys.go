@@ -17,25 +17,25 @@ const (
 	fileSetting = "mesh.gossip_keys_file"
 )
 
-// lookEvery is how often the keys file is looked at: a change is in use within twice that.
+// lookEvery is how often the keys file is read. A change is in use within twice that time.
 const lookEvery = 4 * time.Second
 
-// Why a process does not change its ring.
+// The reasons why a process does not change its ring.
 var (
-	// ErrFromFile: the keys file is the truth.
+	// ErrFromFile: the ring comes from the keys file, and nothing else changes it.
 	ErrFromFile = errors.New("the keys come from " + fileSetting)
-	// ErrOff: the process does not encrypt, and would require it after its next start if it had
-	// keys.
+	// ErrOff: the process does not encrypt. If it had keys, it would require encryption after its
+	// next start.
 	ErrOff = errors.New("gossip is not encrypted here: start the node with " + modeSetting + ": migrate first")
 )
 
-// errRequired: encryption is required, and there are no keys.
+// errRequired is returned if encryption is required and there are no keys.
 var errRequired = errors.New(modeSetting + " is required, but there are no gossip keys: name a file of keys in " + fileSetting +
 	", or put the mesh's key into the data directory with 'sharelock keyring install --data-dir'")
 
 // Store keeps the ring of a process across its starts; the data directory is one.
 type Store interface {
-	// Keyring returns what SetKeyring stored last, empty if it never did.
+	// Keyring returns what SetKeyring stored last, or nothing if it was never called.
 	Keyring() ([]byte, error)
 	// SetKeyring returns when the data is synced.
 	SetKeyring(data []byte) error
@@ -44,7 +44,7 @@ type Store interface {
 // Config says where a ring comes from.
 type Config struct {
 	Mode Mode
-	// File is the path of the keys file; empty leaves the keys to Store.
+	// File is the path of the keys file. If it is empty, the keys are in Store.
 	File  string
 	Store Store
 	// Log is never nil.
@@ -56,14 +56,14 @@ type Keys struct {
 	cfg  Config
 	mode Mode // not Auto
 
-	// reloaded and refused count what was read of the keys file since the start.
+	// reloaded and refused count the readings of the keys file since the start, see Reloads.
 	reloaded, refused atomic.Uint64
 
 	mu    sync.Mutex // guards what follows, and serialises changes
 	ring  Ring
 	apply func(Ring) error
-	// seen is the hash of the keys file as it was read last, and trouble the text of the last
-	// error of that: each is reported once.
+	// seen is the hash of the keys file that is in use. trouble is the text of the error of the
+	// last reading, or ""; each error is logged once.
 	seen    [sha256.Size]byte
 	trouble string
 }
@@ -133,7 +133,7 @@ func (k *Keys) Ring() Ring {
 	return k.ring
 }
 
-// Reloads returns how often the keys file was read again since the start and taken over, and how
+// Reloads returns how often, since the start, the keys file was read again and put in use, and how
 // often it was refused.
 func (k *Keys) Reloads() (taken, refused uint64) { return k.reloaded.Load(), k.refused.Load() }
 
@@ -160,15 +160,15 @@ func (k *Keys) Change(do func(Ring) (Ring, error)) (Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Also if nothing changes: a step that is repeated must not trust an earlier write that
-	// failed.
+	// The ring is stored even if nothing changes: the write of an earlier attempt at this step may
+	// have failed.
 	if err := k.cfg.Store.SetKeyring(encode(ring)); err != nil {
 		return nil, fmt.Errorf("store the keyring: %w", err)
 	}
 	return ring, k.take(ring)
 }
 
-// take uses another ring; k.mu is held.
+// take puts another ring in use. It needs k.mu.
 func (k *Keys) take(ring Ring) error {
 	before := k.ring
 	k.ring = ring
@@ -220,7 +220,7 @@ func (k *Keys) Reload() error {
 	return k.look(true)
 }
 
-// look reads the keys file and uses it if it has changed. Trouble that goes on is logged and
+// look reads the keys file and puts it in use if it has changed. The same error is logged and
 // counted once, or each time if asked is set.
 func (k *Keys) look(asked bool) error {
 	data, err := readFile(k.cfg.File)

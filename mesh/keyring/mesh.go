@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// answerTime bounds how long a member is waited for.
+	// answerTime is how long a member may take to answer.
 	answerTime = 5 * time.Second
-	// maxAsked is how many members are asked at once.
+	// maxAsked is the maximum number of members that are asked at the same time.
 	maxAsked = 16
 )
 
@@ -36,7 +36,7 @@ type MeshConfig struct {
 	// Members returns the members of the view. It fails while there is no view, and if the view
 	// does not support Call.
 	Members func() (Members, error)
-	// Changed returns a channel that is closed when the next view comes.
+	// Changed returns a channel that is closed at the next change of the view.
 	Changed func() <-chan struct{}
 	// Call asks another member.
 	Call func(ctx context.Context, m ring.Member, r Request) (Report, error)
@@ -44,12 +44,12 @@ type MeshConfig struct {
 	Log *slog.Logger
 }
 
-// Mesh changes the keys of all members of the view, from one of them. Several may do so at a time:
-// each step keeps that every member has what any member encrypts with. All methods are safe for
-// concurrent use.
+// Mesh changes the keys of all members of the view, from one member. Several members may do so at
+// the same time: after each step, every member still has every key with which a member encrypts.
+// All methods are safe for concurrent use.
 type Mesh struct{ cfg MeshConfig }
 
-// NewMesh returns the keys of a mesh.
+// NewMesh returns a Mesh.
 func NewMesh(cfg MeshConfig) *Mesh { return &Mesh{cfg} }
 
 // answer is what a member has answered.
@@ -83,8 +83,8 @@ func (m *Mesh) ask(ctx context.Context, members []ring.Member, r Request) []answ
 	return answers
 }
 
-// Keyring returns the keys of all members, with the keys themselves if they are asked for. A
-// member that does not answer is listed with its error.
+// Keyring returns which keys the members have, and the keys themselves if withKeys is set. A member
+// that does not answer is listed with its error.
 func (m *Mesh) Keyring(ctx context.Context, withKeys bool) (sharelock.Keyring, error) {
 	of, err := m.cfg.Members()
 	if err != nil {
@@ -155,8 +155,8 @@ func (m *Mesh) run(ctx context.Context, c sharelock.KeyringChange, r Request) er
 	return m.removeOthers(ctx, fresh)
 }
 
-// prepare asks all members for their keys before anything is changed, so that a member that is
-// not there, or takes its keys from a file, stops a change at its beginning.
+// prepare asks all members for their keys before anything is changed, so that a change does not
+// begin if a member does not answer or has its keys from a file.
 func (m *Mesh) prepare(ctx context.Context, c sharelock.KeyringChange) ([]answer, error) {
 	of, err := m.cfg.Members()
 	if err != nil {
@@ -186,7 +186,8 @@ func (m *Mesh) prepare(ctx context.Context, c sharelock.KeyringChange) ([]answer
 	return answers, nil
 }
 
-// allows refuses a step that would let members encrypt with what others cannot read.
+// allows refuses a step after which a member might encrypt with a key that another member does not
+// have.
 func allows(answers []answer, r Request) error {
 	f := r.Fingerprint
 	switch r.Action {
@@ -205,7 +206,7 @@ func allows(answers []answer, r Request) error {
 	return nil
 }
 
-// having returns the names of the members with reports like that.
+// having returns the names of the members whose reports satisfy like.
 func having(answers []answer, like func(Report) bool) (names []string) {
 	for _, a := range answers {
 		if like(a.report) {
@@ -215,7 +216,7 @@ func having(answers []answer, like func(Report) bool) (names []string) {
 	return names
 }
 
-// step makes all members do something, also those that join meanwhile.
+// step makes all members carry out a request, including those that join in the meantime.
 func (m *Mesh) step(ctx context.Context, r Request) error {
 	done := map[ring.Identity]bool{}
 	for {
@@ -264,7 +265,7 @@ func (m *Mesh) removeOthers(ctx context.Context, keep Fingerprint) error {
 	return nil
 }
 
-// failure returns ErrNotConfirmed if some of the members have failed.
+// failure returns ErrNotConfirmed if a member has failed.
 func failure(what string, answers []answer) error {
 	var failed []string
 	for _, a := range answers {

@@ -25,9 +25,9 @@ type fleet struct {
 	members []ring.Member
 	absent  []string
 	changed chan struct{}
-	// dead members do not answer, and broken ones refuse to change.
+	// dead members do not answer; broken ones refuse changes.
 	dead, broken map[string]bool
-	// asked is called before a request, without the lock.
+	// asked is called before each request, without mu.
 	asked func(member string, r Request)
 }
 
@@ -37,7 +37,7 @@ func newFleet(t *testing.T) *fleet {
 
 func who(name string) ring.Identity { return ring.Identity{ID: name, Counter: 1} }
 
-// add makes a member with a ring of these letters.
+// add adds a member with a ring of these letters.
 func (f *fleet) add(name, letters string, mode Mode) *Mesh {
 	f.t.Helper()
 	store := &memory{}
@@ -87,7 +87,7 @@ func (f *fleet) mesh(name string) *Mesh {
 	})
 }
 
-// rings lists what all members have, with * for a key that a test did not make.
+// rings returns the rings of all members, with * for a key that the test has not made.
 func (f *fleet) rings() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -103,7 +103,7 @@ func (f *fleet) rings() string {
 	return strings.Join(list, " ")
 }
 
-// letters is names, with an unknown key as '*'.
+// letters is like names, with '*' for an unknown key.
 func letters(r Ring) (text string) {
 	for _, k := range r {
 		if k == testKey(k[0]) && k[0] >= 'a' && k[0] <= 'z' {
@@ -163,15 +163,15 @@ func TestMeshChanges(t *testing.T) {
 			}
 			for _, secret := range []string{a.Text(), b.Text()} {
 				if strings.Contains(fmt.Sprint(k, err), secret) {
-					t.Errorf("a key comes out: %v, %v", k, err)
+					t.Errorf("the answer contains a key: %v, %v", k, err)
 				}
 			}
 		})
 	}
 }
 
-// A member that is not there stops a change before it begins, and one that fails in the midst of it
-// leaves what can be repeated. The error names it.
+// A member that does not answer stops a change before it begins. After a member has failed during a
+// change, the change can be repeated. The error names the member.
 func TestMeshNamesWhoFailed(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		f := newFleet(t)
@@ -223,7 +223,7 @@ func TestMeshNamesWhoFailed(t *testing.T) {
 	})
 }
 
-// Members that have their keys from a file, or do not encrypt, are named.
+// The error names members that have their keys from a file, or do not encrypt.
 func TestMeshRefuses(t *testing.T) {
 	f := newFleet(t)
 	m := f.add("x", "a", Auto)
@@ -240,7 +240,7 @@ func TestMeshRefuses(t *testing.T) {
 	}
 }
 
-// Who joins in the midst of a change takes part in it.
+// A member that joins during a change takes part in it.
 func TestMeshIncludesJoiners(t *testing.T) {
 	f := newFleet(t)
 	m := f.add("x", "a", Auto)
@@ -259,7 +259,7 @@ func TestMeshIncludesJoiners(t *testing.T) {
 	}
 }
 
-// The list counts who has which key and tells the keys only if asked.
+// Keyring counts the members that have each key, and returns the keys themselves only if asked.
 func TestMeshKeyring(t *testing.T) {
 	f := newFleet(t)
 	m := f.add("x", "ab", Auto)
@@ -286,7 +286,7 @@ func TestMeshKeyring(t *testing.T) {
 	}
 }
 
-// Who comes back has the keys that were installed meanwhile.
+// A member that comes back gets the keys that were installed in the meantime.
 func TestCatchUp(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		f := newFleet(t)
@@ -319,7 +319,7 @@ func TestCatchUp(t *testing.T) {
 			t.Errorf("it has %q, and %q stored, %v", got, letters(stored), err)
 		}
 		alone := newFleet(t).add("x", "a", Auto)
-		alone.CatchUp(t.Context()) // nobody to ask
+		alone.CatchUp(t.Context()) // there is no other member to ask
 	})
 }
 

@@ -11,11 +11,11 @@ import (
 // recordVersion is the version of the ring's form in the data directory.
 const recordVersion = 1
 
-// errDamaged: the ring in the data directory cannot be read. It is never replaced: the process
-// could not talk to the others without it.
+// errDamaged is returned if the ring in the data directory cannot be read. The ring is never
+// replaced, because without its keys the process could not talk to the others.
 var errDamaged = errors.New("the keyring is damaged")
 
-// record is a ring in the data directory.
+// record is the form of a ring in the data directory.
 type record struct {
 	Version int `json:"version"`
 	// Keys are in base64, the primary first.
@@ -35,7 +35,7 @@ func encode(r Ring) []byte {
 	return append(data, '\n')
 }
 
-// decode reads what encode has written. No data is a ring without keys.
+// decode reads what encode has written. Empty data means a ring without keys.
 func decode(data []byte) (Ring, error) {
 	if len(data) == 0 {
 		return nil, nil

@@ -18,7 +18,7 @@ const (
 
 var actionNames = [...]string{Read: "read", Install: "install", Use: "use", Remove: "remove"}
 
-// String returns the action as the command has it.
+// String returns the action as written in commands.
 func (a Action) String() string {
 	if int(a) < len(actionNames) {
 		return actionNames[a]
@@ -36,7 +36,7 @@ type Request struct {
 	WithKeys bool
 }
 
-// name is the fingerprint of the key that a request is about.
+// name returns the fingerprint of the key that a request is about.
 func (r Request) name() Fingerprint {
 	if r.Action == Install {
 		return r.Key.Fingerprint()
@@ -44,21 +44,21 @@ func (r Request) name() Fingerprint {
 	return r.Fingerprint
 }
 
-// Report is what one member has.
+// Report is the state of the keys of one member.
 type Report struct {
 	// Keys are the fingerprints of its keys, the primary first.
 	Keys []Fingerprint
 	// Ring is the keys themselves, if they were asked for.
 	Ring Ring
-	// Mode is how it encrypts. FromFile: its keys come from a file.
+	// Mode is how the member encrypts. FromFile: its keys come from a file.
 	Mode     Mode
 	FromFile bool
 }
 
-// errAction: a request asks for something that this program does not know.
+// errAction is returned for an action that this program does not know.
 var errAction = errors.New("unknown action on the keyring")
 
-// Do answers a request to this process.
+// Do carries out a request to this process.
 func (k *Keys) Do(r Request) (Report, error) {
 	ring := k.Ring()
 	var err error

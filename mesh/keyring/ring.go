@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// MaxKeys is the largest number of keys in a ring. A rotation needs two.
+// MaxKeys is the maximum number of keys in a ring. A rotation needs two.
 const MaxKeys = 8
 
-// What can be wrong with a change of a ring.
+// The errors of a change of a ring.
 var (
 	// ErrUnknownKey: the ring does not have the key.
 	ErrUnknownKey = errors.New("the key is not installed")
@@ -31,7 +31,7 @@ func (r Ring) Primary() (k Key, ok bool) {
 	return r[0], true
 }
 
-// index returns the place of a key in the ring, -1 if it is not there.
+// index returns the index of a key in the ring, -1 if it is not there.
 func (r Ring) index(f Fingerprint) int {
 	return slices.IndexFunc(r, func(k Key) bool { return k.Fingerprint() == f })
 }
@@ -39,8 +39,8 @@ func (r Ring) index(f Fingerprint) int {
 // Has reports whether the ring has a key.
 func (r Ring) Has(f Fingerprint) bool { return r.index(f) >= 0 }
 
-// Install returns the ring with one more key at its end: the only key is the primary. A ring that
-// has the key stays as it is.
+// Install returns the ring with one more key at its end, so the first key of a ring becomes the
+// primary. A ring that has the key stays as it is.
 func (r Ring) Install(k Key) (Ring, error) {
 	switch {
 	case slices.Contains(r, k):
@@ -76,8 +76,8 @@ func (r Ring) Remove(f Fingerprint) (Ring, error) {
 	}
 }
 
-// Merge returns the ring with the keys of another ring, whose primary becomes the primary. Of own
-// keys that find no room, the last ones are left out.
+// Merge returns the keys of another ring, followed by the keys that only r has. The other ring's
+// primary becomes the primary. If there are more than MaxKeys keys, the last ones are left out.
 func (r Ring) Merge(other Ring) Ring {
 	merged := slices.Clone(other)
 	for _, k := range r {
@@ -97,7 +97,7 @@ func (r Ring) Fingerprints() []Fingerprint {
 	return list
 }
 
-// Bytes returns the keys as AES wants them.
+// Bytes returns the keys as byte slices, as AES needs them.
 func (r Ring) Bytes() [][]byte {
 	list := make([][]byte, len(r))
 	for i, k := range r {

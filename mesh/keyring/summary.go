@@ -8,7 +8,7 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// summary counts who has which key.
+// summary counts the members that have each key.
 func summary(answers []answer) (k sharelock.Keyring) {
 	at := map[Fingerprint]int{}
 	for _, a := range answers {

@@ -1,12 +1,13 @@
-// Package feed has what a member tells of the keys that it owns, on its way to the nodes that want to
-// know: the feeds, what they watch, and the events that wait for each node.
+// Package feed passes the events of the keys that a member owns to the nodes that watch them. It
+// holds the feeds, what they watch, and the events that wait for each node.
 //
-// Every node that watches something here has a [Feed]; the [Set] of a member has them all. A shard's
-// turn tells events with [Set.Tell], which does not wait: it looks up each event's key, and leaves the
-// prefixes to [Feed.Take], which runs in a goroutine of the node. What waits for a node is bounded; if
-// it is too much, all of it is left out, and the node is told so. A [Tail] keeps the last events of a
-// partition, by which a watch is resumed.
+// Every node that watches something here has a [Feed]; the [Set] of a member holds all feeds. A
+// shard passes events on with [Set.Tell], which does not wait: it looks up each event's key, and
+// leaves the prefixes to [Feed.Take], which runs in a goroutine of the feed. What waits for a node
+// is bounded; if it exceeds the bound, all of it is dropped, and the node learns of that. A [Tail]
+// keeps the last events of a partition, from which a watch can be resumed.
 //
-// The present state of keys is read by a [Reader], and its parts wait in the same queue, so that what
-// is told of a key after its snapshot is newer. Reads of prefixes take turns, see [Turn].
+// A [Reader] reads the current state of keys. The parts of its result wait in the same queue as
+// events, so that an event of a key after its snapshot is newer than the snapshot. Reads of
+// prefixes take turns, see [Turn].
 package feed

@@ -2,14 +2,14 @@ package feed
 
 import "github.com/sgkandale/sharelock"
 
-// An Event is what a member tells of a key that it owns, and where that stands in the log of the
-// key's partition. Events of one epoch are told in the order of the log. An Event is shared by all
-// that it is told to and must not be changed.
+// An Event is an event of a key that a member owns, with its place in the log of the key's
+// partition. Events of one epoch are in the order of the log. All receivers share an Event, so it
+// must not be changed.
 type Event struct {
 	sharelock.Event
 	Partition, Epoch uint32
 	Seq              uint64
 }
 
-// Place returns where the event stands in the log.
+// Place returns the place of the event in the log.
 func (e *Event) Place() Cursor { return Cursor{Epoch: e.Epoch, Seq: e.Seq} }

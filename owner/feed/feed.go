@@ -14,20 +14,21 @@ import (
 // A Target is what is watched: one key or, if Key is empty, all keys that begin with Prefix.
 type Target struct{ Key, Prefix string }
 
-// News is something that a feed tells: an event, a part of what was read or, if both are nil, that
-// events were left out.
+// News is an item of a feed: an event, a part of the result of a read or, if both are nil, the
+// notice that events were dropped.
 type News struct {
 	Event *Event
 	Part  *Part
-	// unsure is set if the event is told only if a prefix matches.
+	// unsure is set if the event belongs to the feed only if a prefix matches.
 	unsure bool
 }
 
-// Lost reports whether events were left out, so that everything must be read again.
+// Lost reports whether events were dropped, so that everything must be read again.
 func (n News) Lost() bool { return n.Event == nil && n.Part == nil }
 
-// A Feed is what one node is told of the partitions that this member owns. News must be taken; if
-// too much waits, all of it is left out. All methods are safe for concurrent use.
+// A Feed is the queue of news for one node about the partitions that this member owns. The node
+// must take the news; if too much waits, all of it is dropped. All methods are safe for concurrent
+// use.
 type Feed struct {
 	set    *Set
 	reader Reader
@@ -40,17 +41,17 @@ type Feed struct {
 	patterns int
 	closed   bool // guarded by mu
 
-	// matching guards the prefixes. It comes before mu, and is never taken in a shard's turn.
+	// matching guards the prefixes. It is locked before mu, and never in a shard's turn.
 	matching sync.Mutex
 	prefixes prefixes.Set[struct{}]
 
-	// pace says how long Take rests, and quiet until when; only Take uses them.
+	// pace determines how long Take rests, and quiet is when the rest ends; only Take uses them.
 	pace  pace.Pace
 	quiet time.Time
 }
 
-// Watch adds a target. Everything that is decided afterwards is told. What was decided before is
-// found out by Read.
+// Watch adds a target. The feed gets the events of everything that is decided afterwards. Read
+// returns the state that was decided before.
 func (f *Feed) Watch(t Target) {
 	f.matching.Lock()
 	defer f.matching.Unlock()
@@ -112,16 +113,16 @@ func (f *Feed) count(t Target, d int32) {
 	f.set.keys[ring.PartitionOf(t.Key, uint32(len(f.set.keys)))].Add(d)
 }
 
-// Pending reports whether news wait.
+// Pending reports whether there are news in the queue.
 func (f *Feed) Pending() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.queue.news) > 0
 }
 
-// Read reads the state of a target that is watched. The parts of the result are news of the feed,
-// in their place among the events: what is told of a key after its snapshot is newer. The read of a
-// key does not wait; that of a prefix returns when it has ended.
+// Read reads the state of a target that is watched. The parts of the result are queued among the
+// events: an event of a key after its snapshot is newer than the snapshot. The read of a key does
+// not wait; that of a prefix returns when it has ended.
 func (f *Feed) Read(ctx context.Context, r Read) { f.reader.Read(ctx, f, r) }
 
 // Close ends the feed.

@@ -26,16 +26,16 @@ func open(t *testing.T) (*Set, *Feed) {
 	t.Helper()
 	s := NewSet(partitions)
 	f := s.Open(noReader{})
-	t.Cleanup(f.Close) // a second time is fine
+	t.Cleanup(f.Close) // a test may have called it already
 	return &s, f
 }
 
-// event is one of a key.
+// event returns an event of a key.
 func event(key string, seq uint64) *Event {
 	return &Event{Event: sharelock.Event{Key: key, Type: sharelock.Queued}, Seq: seq}
 }
 
-// told returns the keys of the events that a feed has told; a part is "read", and a loss "lost".
+// told returns the keys of the events that a feed returns; a part is "read", and a loss "lost".
 func told(t *testing.T, f *Feed) (list []string) {
 	t.Helper()
 	news, err := f.Take(t.Context())
@@ -55,7 +55,8 @@ func told(t *testing.T, f *Feed) (list []string) {
 	return list
 }
 
-// A feed tells what it watches, by keys and by prefixes, in order; reads are in their place.
+// A feed returns the events that it watches, by keys and by prefixes, in order; the results of
+// reads are in their place among them.
 func TestFeed(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		s, f := open(t)
@@ -82,7 +83,7 @@ func TestFeed(t *testing.T) {
 		s.Tell([]*Event{event("k", 5), event("a/y", 6)})
 		s.Lose()
 		if got := told(t, f); !slices.Equal(got, []string{"lost"}) {
-			t.Errorf("after a loss it is told %q", got)
+			t.Errorf("after a loss it returns %q", got)
 		}
 		f.Unwatch(Target{Prefix: "a/"})
 		if s.Wants(p) || f.Targets() != 0 {
@@ -91,8 +92,8 @@ func TestFeed(t *testing.T) {
 	})
 }
 
-// An idle feed tells at once. One that is told something all the time rests, unless there is more than
-// events.
+// An idle feed returns events at once. A feed with a steady stream of events rests, unless there is
+// something other than events.
 func TestTakeRests(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		s, f := open(t)
@@ -115,7 +116,7 @@ func TestTakeRests(t *testing.T) {
 	})
 }
 
-// Take ends with its context, and with the feed, which is then forgotten.
+// Take ends with its context and with the feed. A closed feed is removed from its set.
 func TestTakeEnds(t *testing.T) {
 	s, f := open(t)
 	f.Watch(Target{Key: "k"})
@@ -138,7 +139,7 @@ func TestTakeEnds(t *testing.T) {
 }
 
 // A key is looked up once for each length of a prefix, however many prefixes are watched (Q6), and
-// not in the owner's turn.
+// not in the shard's turn.
 func TestFeedOfManyPrefixes(t *testing.T) {
 	_, f := open(t)
 	const n = 20000
@@ -168,7 +169,7 @@ func TestFeedOfManyPrefixes(t *testing.T) {
 	f.matching.Unlock()
 }
 
-// Who does not take the news loses them, and keeps no memory.
+// A node that does not take its news loses them, and they keep no memory.
 func TestFeedIsBounded(t *testing.T) {
 	s, f := open(t)
 	f.Watch(Target{Key: "k"})
@@ -181,11 +182,11 @@ func TestFeedIsBounded(t *testing.T) {
 		t.Errorf("%d news wait, want 11, the first of which is that some were lost", len(news))
 	}
 	f.Close()
-	if f.offer(events); f.Pending() { // as a shard does that has seen the feed before
+	if f.offer(events); f.Pending() { // as a shard does that has read the list of feeds before
 		t.Error("a closed feed keeps events")
 	}
 	if _, err := f.Take(t.Context()); err != ErrClosed { //nolint:errorlint // it is this one
-		t.Errorf("a closed feed gives %v", err)
+		t.Errorf("a closed feed returns %v", err)
 	}
 }
 
@@ -203,7 +204,7 @@ func TestFeedIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// A tail has the last events of each key, or says that it does not.
+// A tail returns the last events of each key, or reports that some may be missing.
 func TestTail(t *testing.T) {
 	var tail Tail
 	tail.Cut(10)

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// The bounds of what waits for a node in its feed, in news and in bytes. The read of a prefix waits while there is more than
-// half of MostBytes.
+// Most and MostBytes bound the news that wait in a feed, in number and in bytes. The read of a
+// prefix waits while there is more than half of MostBytes.
 const (
 	Most      = 16384
 	MostBytes = 16 << 20
 )
 
-// A Take costs takeCost of rest, so that a node which is told something all the time takes more at
-// a time. One that was idle has credit. What was read does not wait.
+// After each Take a feed rests for takeCost, so that a node with a steady stream of events takes
+// more of them at a time. A feed that was idle has credit. Results of reads do not wait.
 const (
 	takeCost   = 2 * time.Millisecond
 	takeCredit = 40 * time.Millisecond
@@ -24,13 +24,13 @@ const (
 type newsQueue struct {
 	news  []News
 	bytes int
-	// urgent is set if there is anything but events. room is closed when news are taken; nil is
-	// nobody waits for that.
+	// urgent is set if there is anything but events. room is closed when news are taken; it is nil
+	// if nothing waits for that.
 	urgent bool
 	room   chan struct{}
 }
 
-// add adds news. If too much waits, all of it is left out.
+// add adds news. If too much waits, everything that waits is dropped.
 func (q *newsQueue) add(n News, size int) {
 	if len(q.news) >= Most || q.bytes+size > MostBytes && len(q.news) > 0 {
 		q.drop()
@@ -40,7 +40,7 @@ func (q *newsQueue) add(n News, size int) {
 	q.urgent = q.urgent || n.Event == nil
 }
 
-// drop leaves out everything.
+// drop drops everything, and queues the notice of that.
 func (q *newsQueue) drop() {
 	clear(q.news)
 	q.news, q.bytes, q.urgent = append(q.news[:0], News{}), 0, true
@@ -92,7 +92,7 @@ func (f *Feed) Pass(p *Part) {
 	}
 }
 
-// lose tells the node that events were left out.
+// lose tells the node that events were dropped.
 func (f *Feed) lose() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -128,7 +128,7 @@ func (f *Feed) Take(ctx context.Context) ([]News, error) {
 	}
 }
 
-// taken returns what is queued, or for how long the node rests.
+// taken returns what is queued, or how long the feed still rests.
 func (f *Feed) taken() (news []News, rest time.Duration, err error) {
 	f.mu.Lock()
 	now := time.Now()

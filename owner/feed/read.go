@@ -11,20 +11,20 @@ import (
 // ErrClosed means that a feed was closed.
 var ErrClosed = errors.New("the feed is closed")
 
-// A Reader reads for feeds. It passes the parts of the result to the feed.
+// A Reader reads state for feeds. It passes the parts of the result to Feed.Pass.
 type Reader interface {
 	Read(ctx context.Context, f *Feed, r Read)
 }
 
-// A Read asks for the present state of a key, or of the keys with a prefix in some partitions.
+// A Read asks for the current state of a key, or of the keys with a prefix in some partitions.
 type Read struct {
 	// ID is chosen by the caller. All parts of the result have it.
 	ID uint64
-	// Epoch is the epoch in which to read. In any other the read fails with ErrBehind.
+	// Epoch is the epoch in which to read. In any other epoch the read fails with ErrBehind.
 	Epoch uint32
 	Target
 	// After, if Resume is set, is the sequence number of the last event of Key that the caller has
-	// seen in this epoch. If all later ones are known, they are the result.
+	// seen in this epoch. If all later events are known, they are the result instead of snapshots.
 	Resume bool
 	After  uint64
 	// Partitions are read one after the other. The read may end before all are read.
@@ -36,9 +36,9 @@ type Part struct {
 	ID        uint64
 	Partition uint32
 	Epoch     uint32
-	// Seq, of a key, is the sequence number up to which all events are in the part.
+	// Seq, in the read of a key, is the sequence number up to which the part includes all events.
 	Seq uint64
-	// Events are snapshots or, if Resumed is set, what was told after Read.After.
+	// Events are snapshots or, if Resumed is set, the events after Read.After.
 	Events  []*Event
 	Resumed bool
 	// Done is set in the last part of a partition. Last is set in the last part of all.
@@ -46,12 +46,12 @@ type Part struct {
 	// Quarantined is set if the state of the partition was lost, so that holds may exist that are
 	// not shown.
 	Quarantined bool
-	// Err is why the read failed. That part is the last.
+	// Err is why the read failed. A part with an Err is the last.
 	Err error
 }
 
-// Snapshots returns events that show the state of a key. The last one says how much is not shown
-// because it is too much.
+// Snapshots returns events that show the state of a key. The last one says how many holds and
+// waiters are not shown, because there are too many.
 func Snapshots(l *sharelock.KeyState, at Event) []*Event {
 	list := make([]*Event, 0, len(l.Holds)+len(l.Waiters))
 	at.Type, at.Key, at.Waiters = sharelock.Snapshot, l.Key, l.WaiterCount

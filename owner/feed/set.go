@@ -9,8 +9,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/wake"
 )
 
-// A Set has the feeds of a member, and what they watch. As long as there is no feed, it costs one load
-// for each step of a machine. All methods are safe for concurrent use.
+// A Set holds the feeds of a member, and what they watch. While there is no feed, it costs one
+// atomic load for each step of a machine. All methods are safe for concurrent use.
 type Set struct {
 	mu sync.Mutex
 	// feeds is replaced at every change; mu serialises the changes.
@@ -28,7 +28,7 @@ func (w *Set) Wants(p uint32) bool {
 	return w.feeds.Load() != nil && (w.all.Load() > 0 || w.keys[p].Load() > 0)
 }
 
-// Open returns a feed that watches nothing yet. The caller calls Close.
+// Open returns a feed that watches nothing yet. The caller has to call Close.
 func (w *Set) Open(r Reader) *Feed {
 	f := &Feed{set: w, reader: r, wake: wake.New(), keys: map[string]struct{}{}, pace: pace.Pace{Credit: takeCredit}}
 	w.add(f)
@@ -48,7 +48,7 @@ func (w *Set) Tell(events []*Event) {
 	}
 }
 
-// Lose tells all feeds that events were left out.
+// Lose tells all feeds that events were dropped.
 func (w *Set) Lose() {
 	for _, f := range w.list() {
 		f.lose()

@@ -5,18 +5,18 @@ import (
 	"slices"
 )
 
-// TailMost is how many of its last events a partition keeps, for watches that are resumed.
+// TailMost is about the number of last events that a partition keeps, for watches that are resumed.
 const TailMost = 256
 
-// A Tail has the last events that a partition has told. It is kept only while a key of the partition
-// is watched. It belongs to the turn of the partition's shard.
+// A Tail holds the last events of a partition. It is kept only while a key of the partition is
+// watched. Only the partition's shard uses it.
 type Tail struct {
 	// All events with sequence numbers from from+1 to last are in events.
 	from, last uint64
 	events     []*Event
 }
 
-// Add adds events that were told.
+// Add adds events.
 func (t *Tail) Add(events []*Event) {
 	t.events = append(t.events, events...)
 	t.last = events[len(events)-1].Seq
@@ -26,7 +26,7 @@ func (t *Tail) Add(events []*Event) {
 	}
 }
 
-// Cut forgets all events up to a sequence number.
+// Cut drops all events up to a sequence number, which is that of the last one.
 func (t *Tail) Cut(seq uint64) { *t = Tail{from: seq, last: seq} }
 
 // After returns the events of a key after a sequence number. It returns false if some may be
@@ -43,10 +43,10 @@ func (t *Tail) After(key string, seq uint64) (events []*Event, ok bool) {
 	return events, true
 }
 
-// Lose forgets that anything was told: nothing from before can be resumed.
+// Lose drops all events: no watch can be resumed from before.
 func (t *Tail) Lose() { *t = Tail{from: math.MaxUint64} }
 
-// Last returns the sequence number of the last event that was told.
+// Last returns the sequence number of the last event.
 func (t *Tail) Last() uint64 { return t.last }
 
 // Len returns the number of events that are kept.

@@ -8,19 +8,20 @@ import (
 )
 
 const (
-	// readBurst is for how long prefixes are read at once, after a time without reads, before the
-	// first rest. It is enough to read all partitions for one watch.
+	// readBurst is how long prefixes are read without a rest after a time without reads. It is
+	// enough to read all partitions for one watch.
 	readBurst = 20 * time.Millisecond
 	// readPiece is how much is read between two rests.
 	readPiece = time.Millisecond
 )
 
-// A Turn lets the reads of prefixes visit the partitions of a member one at a time, and rest for
+// A Turn makes the reads of prefixes visit the partitions of a member one at a time, and rest for
 // as long as the visits took. All watches of prefixes read everything again in a new view; without
-// turns, many of them would leave the shards little time for calls.
+// turns, many such watches would leave the shards little time for calls.
 type Turn struct {
 	clock func() time.Duration
-	// free has a value while nobody reads. Who has taken it owns the other fields.
+	// free has a value while no visit is in progress. The visit that has taken the value owns pace
+	// and cost.
 	free chan struct{}
 	pace pace.Pace
 	// cost is how long visits have taken since the last rest.
@@ -48,7 +49,8 @@ func (t *Turn) Visit(ctx context.Context, fn func()) bool {
 	if t.cost += t.clock() - began; t.cost < readPiece {
 		return true
 	}
-	// The time of the visits has passed already; as much again is to pass.
+	// Twice the cost is spent: the visits have taken the cost already, and the rest takes as much
+	// again.
 	rest := time.NewTimer(t.pace.Spend(time.Now(), 2*t.cost))
 	defer rest.Stop()
 	t.cost = 0

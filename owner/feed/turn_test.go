@@ -10,7 +10,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// Visits come one at a time. After the burst they rest for as long as they work.
+// Visits come one at a time. After the burst the rests take as long as the visits.
 func TestTurn(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		begin := time.Now()
@@ -39,7 +39,7 @@ func TestTurn(t *testing.T) {
 	})
 }
 
-// Who has gone does not wait for its turn, and takes nobody else's.
+// A reader whose context has ended does not wait for its turn, and takes no turn of another.
 func TestTurnOfWhoHasGone(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		turn := NewTurn(func() time.Duration { return 0 })
@@ -47,7 +47,7 @@ func TestTurnOfWhoHasGone(t *testing.T) {
 		turn.Visit(t.Context(), func() {
 			cancel()
 			if turn.Visit(gone, func() { t.Error("a visit beside another") }) {
-				t.Error("a visit of who has gone was made")
+				t.Error("a visit was made although its context had ended")
 			}
 		})
 		if !turn.Visit(t.Context(), func() {}) {

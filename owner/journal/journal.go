@@ -13,28 +13,28 @@ import (
 	"github.com/sgkandale/sharelock/internal/wake"
 )
 
-// MinBytes is the least that a journal may be bounded to.
+// MinBytes is the minimum of Config.MaxBytes.
 const MinBytes = segment.MinBytes
 
-// How much waits for the disk at most, how long records are gathered, and from which amount on they are
-// written at once.
+// maxWaiting is the maximum number of bytes that wait for the disk. gatherTime is how long records
+// are gathered before they are written; if one pen has gathered bytes, they are written at once.
 const (
 	maxWaiting = 8 << 20
 	gatherTime = 50 * time.Millisecond
 	gathered   = 256 << 10
 )
 
-// mostSearches is how many searches read the disk at the same time; others wait.
+// mostSearches is the maximum number of searches that read the disk at the same time; others wait.
 const mostSearches = 2
 
-// blockBytes is about the size of a block: what is read for one record.
+// blockBytes is about the size of a block, which is what has to be read for one record.
 const blockBytes = 32 << 10
 
 // Config configures a [Journal].
 type Config struct {
-	// Dir is the directory; empty keeps everything in memory.
+	// Dir is the directory. If it is empty, everything is kept in memory.
 	Dir string
-	// MaxBytes bounds what is kept, and Keep for how long.
+	// MaxBytes is the maximum size of what is kept. Keep is how long it is kept.
 	MaxBytes int64
 	Keep     time.Duration
 	// Partitions is more than the largest number of a partition.
@@ -44,7 +44,7 @@ type Config struct {
 	Fault func() error
 }
 
-// A Journal is the record of one member. Its methods are safe for concurrent use. Run writes.
+// A Journal is the record of one member. Its methods are safe for concurrent use. Run writes it.
 type Journal struct {
 	cfg   Config
 	store *segment.Store
@@ -55,29 +55,30 @@ type Journal struct {
 	// failures counts the writes that have failed.
 	failures atomic.Uint64
 	lost     atomic.Uint64
-	// idle is set while Run waits for the first record; who writes that clears it and sets wake.
+	// idle is set while Run waits for the first record. The pen that writes it clears idle and sets
+	// wake.
 	idle atomic.Bool
-	// share is how many bytes may wait in each pen.
+	// share is the maximum number of bytes that wait in each pen.
 	share atomic.Int64
 
 	mu   sync.Mutex
 	pens []*Pen // guarded by mu
-	// flushed are closed when what waits now has been written; guarded by mu.
+	// flushed are closed when everything that waits now has been written; guarded by mu.
 	flushed []chan struct{}
 
 	spansMu sync.Mutex
 	spans   []spans // by partition; guarded by spansMu
-	oldest  uint64  // the oldest segment that spans know of; guarded by spansMu
+	oldest  uint64  // the oldest segment that spans take into account; guarded by spansMu
 
-	// The rest is for Run only. records are those of a block. failed is set while writes fail; gap is set
-	// if records may be missing before the next one.
+	// Only Run uses the following fields. records are the records of a block. failed is set while
+	// writes fail. gap is set if records may be missing before the next one.
 	room        []byte
 	hashes      []uint64
 	records     []record
 	failed, gap bool
 }
 
-// Open opens a journal and finds out what it has.
+// Open opens a journal and finds out what it contains.
 func Open(cfg Config) (*Journal, error) {
 	store, torn, err := segment.Open(cfg.Dir, cfg.MaxBytes)
 	if err != nil {
@@ -89,13 +90,13 @@ func Open(cfg Config) (*Journal, error) {
 	j := &Journal{cfg: cfg, store: store, wake: wake.New(), searches: make(chan struct{}, mostSearches), oldest: store.Oldest()}
 	if _, _, some := store.Began(); some {
 		j.recall()
-		j.gap = true // the process before may have been killed
+		j.gap = true // the earlier process may have been killed
 	}
 	return j, nil
 }
 
-// recall finds the spans of an earlier process. It reads the marks, and of the last segment
-// everything.
+// recall finds the spans of an earlier process. It reads all blocks with marks, and all blocks of
+// the last segment.
 func (j *Journal) recall() {
 	last, _, _ := j.store.Began()
 	j.spansMu.Lock()
@@ -121,7 +122,7 @@ func (j *Journal) recall() {
 	j.note(&record{kind: gap}, last) // this process has no copy yet
 }
 
-// note takes notice of a record that was written. The caller holds spansMu.
+// note updates the spans after a record was written. It needs spansMu.
 func (j *Journal) note(r *record, segment uint64) {
 	if r.kind == gap {
 		for i := range j.spans {
@@ -134,8 +135,7 @@ func (j *Journal) note(r *record, segment uint64) {
 	}
 }
 
-// spansAt returns the spans of a partition, or nil if there is no such partition. The caller holds
-// spansMu.
+// spansAt returns the spans of a partition, or nil if there is no such partition. It needs spansMu.
 func (j *Journal) spansAt(partition uint32) *spans {
 	if int64(partition) >= int64(j.cfg.Partitions) {
 		return nil
@@ -146,7 +146,7 @@ func (j *Journal) spansAt(partition uint32) *spans {
 	return &j.spans[partition]
 }
 
-// Run writes until ctx ends, and then what is left.
+// Run writes records until ctx ends. Then it writes what is left and returns.
 func (j *Journal) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -174,7 +174,7 @@ func (j *Journal) Run(ctx context.Context) {
 	}
 }
 
-// rest lets the next record wake up Run. What has come since the last write counts as such.
+// rest makes the next record wake Run. Records that have arrived since the last write wake it, too.
 func (j *Journal) rest() {
 	j.idle.Store(true)
 	if j.longest() > 0 {
@@ -190,7 +190,7 @@ func (j *Journal) urgent() bool {
 	return asked || j.longest() >= gathered
 }
 
-// longest returns how many bytes wait in the pen in which most wait.
+// longest returns the maximum number of bytes that wait in any pen.
 func (j *Journal) longest() (n int) {
 	for _, p := range j.allPens() {
 		n = max(n, p.length())
@@ -204,7 +204,7 @@ func (j *Journal) allPens() []*Pen {
 	return j.pens
 }
 
-// flush waits until everything that has been taken is written.
+// flush waits until everything that waits now is written.
 func (j *Journal) flush(ctx context.Context) error {
 	done := make(chan struct{})
 	j.mu.Lock()
@@ -242,7 +242,7 @@ func (j *Journal) writeWaiting() {
 	}
 }
 
-// fail takes notice that records could not be written.
+// fail handles that records could not be written.
 func (j *Journal) fail(err error) {
 	if !j.failed {
 		j.cfg.Log.Warn("the history cannot be written; it will have a gap", "directory", j.cfg.Dir, "error", err)
@@ -254,7 +254,7 @@ func (j *Journal) fail(err error) {
 	j.note(&record{kind: gap}, 0)
 }
 
-// write writes the records at the front of b as one block, and returns their length. If the segment is
+// write writes the first records of b as one block, and returns their length. If the segment is
 // full, it begins another.
 func (j *Journal) write(b []byte) (int, error) {
 	if j.cfg.Fault != nil {
@@ -273,8 +273,8 @@ func (j *Journal) write(b []byte) (int, error) {
 	return n, err
 }
 
-// put writes the records at the front of b as one block into the last segment, takes notice of them, and
-// returns their length.
+// put writes the first records of b as one block into the last segment, updates the spans, and
+// returns the records' length.
 func (j *Journal) put(b []byte) (int, error) {
 	var bl segment.Block
 	j.hashes, j.records = j.hashes[:0], j.records[:0]
@@ -305,7 +305,7 @@ func (j *Journal) put(b []byte) (int, error) {
 	return n, nil
 }
 
-// noteAll takes notice of records that were written to the last segment.
+// noteAll updates the spans after records were written to the last segment.
 func (j *Journal) noteAll(list []record) {
 	number, _, _ := j.store.Began()
 	j.spansMu.Lock()
@@ -315,7 +315,8 @@ func (j *Journal) noteAll(list []record) {
 	}
 }
 
-// roll begins another segment with where all copies stand. After a failure it begins with a gap.
+// roll begins another segment. It first writes the places of all copies in their logs, so that the
+// segment can be read without the earlier ones. After a failure the segment begins with a gap.
 func (j *Journal) roll() error {
 	now := time.Now()
 	if err := j.store.Roll(now.Add(-j.cfg.Keep).UnixMicro()); err != nil {
@@ -344,7 +345,7 @@ func (j *Journal) roll() error {
 	return nil
 }
 
-// trim takes notice of segments that were removed.
+// trim updates the spans after segments were removed.
 func (j *Journal) trim() {
 	oldest := j.store.Oldest()
 	j.spansMu.Lock()
@@ -362,7 +363,7 @@ func (j *Journal) trim() {
 	}
 }
 
-// stoodAt reads where the copies stood when a segment began, and when that was.
+// stoodAt reads the places of the copies at the beginning of a segment, and when that was.
 func (j *Journal) stoodAt(number uint64) (stood map[uint32]*record, began int64) {
 	stood = map[uint32]*record{}
 	for _, ref := range j.store.Marked() {
@@ -381,7 +382,7 @@ func (j *Journal) stoodAt(number uint64) (stood map[uint32]*record, began int64)
 	return stood, began
 }
 
-// Bytes returns how much is kept, and Lost how much could not be kept, in bytes.
+// Bytes returns the size of what is kept.
 func (j *Journal) Bytes() int64 { return j.store.Bytes() }
 
 // Lost returns how many bytes of records were lost because the disk was too slow.

@@ -20,12 +20,12 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// rig is a journal that runs, with a pen.
+// rig is a running journal with a pen.
 type rig struct {
 	*Journal
 	*Pen
 	t testing.TB
-	// seq is the last op of partition 1, and epoch its epoch.
+	// seq is the sequence number of the last op of partition 1, and epoch its epoch.
 	seq   uint64
 	epoch uint32
 	stop  func()
@@ -98,7 +98,7 @@ func (r *rig) search(q Query) Part {
 // recent is a time before all tests.
 func recent() int64 { return time.Now().Add(-time.Hour).UnixMicro() }
 
-// complete reports whether parts are all of partition 1 from its beginning to now.
+// complete reports whether parts cover partition 1 from its beginning to now.
 func complete(parts ...Part) bool {
 	l := newLine(parts)
 	if len(l.epochs) == 0 {
@@ -134,7 +134,7 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// Of a key with many holds only as many are read as are wanted.
+// A search of a key with many holds reads only as many blocks as needed.
 func TestSearchReadsLittle(t *testing.T) {
 	r := run(t, Config{Dir: t.TempDir()})
 	r.begin(1, Base{})
@@ -150,7 +150,7 @@ func TestSearchReadsLittle(t *testing.T) {
 	}
 }
 
-// A journal is complete after an orderly restart, and knows the end of what it has after a crash.
+// A journal is complete after an orderly restart. After a crash it knows where its records end.
 func TestReopen(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		dir := t.TempDir()
@@ -184,7 +184,7 @@ func TestReopen(t *testing.T) {
 	}
 }
 
-// What could not be queued or written is a gap, which ends where the shard says so.
+// Records that could not be queued or written make a gap, which ends at the shard's Resume.
 func TestGaps(t *testing.T) {
 	var broken atomic.Bool
 	fault := func() error {
@@ -206,7 +206,7 @@ func TestGaps(t *testing.T) {
 		broken.Store(false)
 		r.hold("k", 3)
 		if part := r.search(Query{Key: "k"}); complete(part) || len(part.Pasts) != 2 {
-			t.Errorf("complete before it is said so: %+v", part)
+			t.Errorf("complete before Resume: %+v", part)
 		}
 		if !r.Torn() {
 			t.Fatal("the pen does not know of the gap")
@@ -233,11 +233,11 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// A queue that is full drops what comes, and the pen knows it.
+// A full queue drops further records, and the pen knows that.
 func TestQueueIsBounded(t *testing.T) {
 	j, err := Open(Config{MaxBytes: 64 << 20, Partitions: 4, Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
-	p := j.Pen() // nobody writes
+	p := j.Pen() // Run is not called
 	op := ops.Op{Kind: ops.Grant, Key: "k", ClientID: "a", RequestID: "r", Token: 1, TTL: time.Minute}
 	seq := uint64(0)
 	for !p.Torn() {
@@ -254,7 +254,7 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
-// Removing the oldest segments makes what is complete shorter, and nothing else.
+// Removing the oldest segments makes the complete time shorter, and has no other effect.
 func TestRetention(t *testing.T) {
 	dir := t.TempDir()
 	r := run(t, Config{Dir: dir, MaxBytes: MinBytes, Keep: time.Hour})
@@ -272,10 +272,10 @@ func TestRetention(t *testing.T) {
 	low := part.Spans[0].Low
 	for _, p := range part.Pasts {
 		if p.Grant.Seq != 0 && p.Grant.Seq <= low && len(p.Ends) > 0 && p.Ends[0].Seq <= low {
-			continue // more than was promised
+			continue // more than the spans promise
 		}
 	}
-	// All holds of the key after low are there.
+	// All holds of the key after low are found.
 	want := 0
 	for i := range 30000 {
 		if i%50 == 7 && uint64(2*i+1) > low {
@@ -293,7 +293,7 @@ func TestRetention(t *testing.T) {
 	}
 }
 
-// Records of any bytes are refused or decoded, and what is decoded is encoded the same.
+// Any bytes are refused or decoded, and encoding a decoded record gives the same bytes.
 func FuzzRecord(f *testing.F) {
 	for _, r := range []record{
 		{kind: applied, owner: true, partition: 7, epoch: 3, seq: 9, at: 1 << 50, op: (&ops.Op{Kind: ops.Read, Key: "k"}).Append(nil)},

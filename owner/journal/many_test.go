@@ -12,7 +12,7 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// The number of holds of TestMany: SHARELOCK_HISTORY, or less.
+// many returns the number of holds in TestMany: SHARELOCK_HISTORY, or fewer by default.
 func many(t *testing.T) int {
 	text := os.Getenv("SHARELOCK_HISTORY")
 	if text == "" {
@@ -23,7 +23,7 @@ func many(t *testing.T) int {
 	return n
 }
 
-// After many endings, and after a crash, who held a key is right at all times.
+// After many holds, and after a crash, the journal returns the right holder for every time.
 func TestMany(t *testing.T) {
 	const keys, questions = 1000, 1000
 	n, dir := many(t), t.TempDir()
@@ -39,7 +39,7 @@ func TestMany(t *testing.T) {
 		r.at += 500
 		r.decide(ops.Op{Kind: ops.Release, Key: key(i), Token: token(i + 1), Why: ops.Released})
 		if r.Flush(); i%1000 == 999 {
-			r.search(Query{Key: "nobody's"}) // until all is written
+			r.search(Query{Key: "nobody's"}) // wait until everything is written
 		}
 	}
 	r.stop()

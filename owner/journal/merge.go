@@ -11,8 +11,9 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// Merge makes the answer to a query of what members have recorded. live are the holds of the key at a
-// time before the members were asked; epoch is that of their owner, or 0 if it could not be asked.
+// Merge combines what members have recorded into the answer to a query. live are the holds of the
+// key at a time before the members were asked. epoch is the epoch of the owner that named them, or
+// 0 if the owner could not be asked.
 func Merge(q Query, parts []Part, live []sharelock.Hold, epoch uint32) sharelock.History {
 	l := newLine(parts)
 	m := merger{query: q, line: l, covered: l.covered(q.From, epoch), pasts: map[sharelock.Token]*merged{}}
@@ -28,13 +29,14 @@ func Merge(q Query, parts []Part, live []sharelock.Hold, epoch uint32) sharelock
 	return m.history()
 }
 
-// A line is what is known of the epochs of a partition.
+// A line is what is known about the epochs of a partition.
 type line struct {
 	spans map[uint32][]Span
-	// epochs are those with spans, the newest first.
+	// epochs are the epochs with spans, the newest first.
 	epochs []uint32
-	// kept has the epochs whose logs go on in the newest one, as far back as that is known, and the last
-	// place of each that does. The logs of other epochs since oldest, the first of them, were dropped.
+	// kept holds the epochs whose logs are continued by the newest epoch, as far back as that is
+	// known, each with its last sequence number that is continued. oldest is the first of them. The
+	// logs of other epochs since oldest were dropped.
 	kept   map[uint32]uint64
 	oldest uint32
 }
@@ -62,7 +64,7 @@ func newLine(parts []Part) *line {
 	return l
 }
 
-// base returns where the log of an epoch began.
+// base returns the base of the log of an epoch.
 func (l *line) base(epoch uint32) Base {
 	list := l.spans[epoch]
 	return Base{
@@ -70,8 +72,8 @@ func (l *line) base(epoch uint32) Base {
 	}
 }
 
-// counts reports whether what was decided at a place in the log counts: every later epoch began with
-// it, as long as no state was lost.
+// counts reports whether a decision at a place in the log counts: every later epoch up to a loss of
+// the state has continued a log that contains it.
 func (l *line) counts(m Mark) bool {
 	switch {
 	case len(l.epochs) == 0 || m.Epoch > l.epochs[0]:
@@ -95,7 +97,8 @@ func (l *line) counts(m Mark) bool {
 	return true
 }
 
-// lostAfter returns when the state of an epoch was lost, in microseconds since 1970; 0 if it was not.
+// lostAfter returns when the state was first lost after an epoch, in microseconds since 1970; 0 if
+// it was not.
 func (l *line) lostAfter(epoch uint32) int64 {
 	for _, e := range slices.Backward(l.epochs) {
 		if e <= epoch {
@@ -112,35 +115,36 @@ func (l *line) lostAfter(epoch uint32) int64 {
 	return 0
 }
 
-// covered returns since when nothing is missing, in microseconds since 1970. It does not look further
-// back than from. math.MaxInt64 means that something may be missing now, math.MinInt64 that everything
-// is known. epoch is that in which the owner has answered.
+// covered returns the time since which nothing is missing, in microseconds since 1970. It does not
+// look further back than from. math.MaxInt64 means that something may be missing now, math.MinInt64
+// that everything is known. epoch is the epoch in which the owner has answered.
 func (l *line) covered(from int64, epoch uint32) int64 {
 	at := int64(math.MaxInt64)
 	if epoch == 0 || len(l.epochs) == 0 || l.epochs[0] < epoch {
-		return at // nobody that was asked knows what happens now
+		return at // no member that has answered has a record of the current epoch
 	}
 	want, open := uint64(math.MaxUint64), true
 	for e := l.epochs[0]; l.spans[e] != nil; {
 		b := l.base(e)
 		var low uint64
 		if low, at = extend(l.spans[e], want, open, at); low == b.Seq && !open && want == b.Seq {
-			at = begun(l.spans[e], at) // nothing that counts was decided in it
+			at = begun(l.spans[e], at) // no decision of this epoch counts
 		}
 		switch {
 		case at <= from, low > b.Seq, b.Lost:
 			return at
 		case b.Seq == 0:
-			return math.MinInt64 // before there was nothing
+			return math.MinInt64 // there was nothing before it
 		case b.From == 0 || b.From >= e:
 			return at
 		}
 		e, want, open = b.From, b.Seq, false
 	}
-	return at // nobody that was asked has followed the epoch before
+	return at // no member that has answered has a record of the epoch before
 }
 
-// begun returns when the first of the spans that begin with their epoch begins, or at if that is earlier.
+// begun returns the earliest beginning of a span that begins with its epoch, or at if that is
+// earlier.
 func begun(list []Span, at int64) int64 {
 	for _, s := range list {
 		if s.Low == s.Base {
@@ -150,7 +154,8 @@ func begun(list []Span, at int64) int64 {
 	return at
 }
 
-// extend goes back from a place in the log, or from now, as far as spans without a gap go.
+// extend goes back in the log, from want or from now, as far as the spans have no gap. It returns
+// where and when the first of these spans begins.
 func extend(list []Span, want uint64, now bool, at int64) (low uint64, _ int64) {
 	low = want
 	for again := true; again; {
@@ -168,15 +173,15 @@ func extend(list []Span, want uint64, now bool, at int64) (low uint64, _ int64) 
 	return low, at
 }
 
-// merged is what all members know of one hold.
+// merged is what all members know about one hold.
 type merged struct {
 	sharelock.PastHold
 	grant, end Mark
-	// held is set if it is held now.
+	// held is set if the hold is held now.
 	held bool
 }
 
-// A merger puts together what members know.
+// A merger combines what members know.
 type merger struct {
 	query   Query
 	line    *line
@@ -184,7 +189,7 @@ type merger struct {
 	pasts   map[sharelock.Token]*merged
 }
 
-// add adds what one member knows of a hold.
+// add adds what one member knows about a hold.
 func (m *merger) add(p *Past) {
 	h := m.pasts[p.Token]
 	if h == nil {
@@ -213,12 +218,13 @@ func (m *merger) add(p *Past) {
 	}
 }
 
-// better reports whether a mark says more than another of the same.
+// better reports whether a mark is better than another mark of the same decision: a known mark is
+// better than none, and the owner's is better than a backup's.
 func (k Mark) better(than Mark) bool {
 	return k != (Mark{}) && (than == (Mark{}) || k.Owner && !than.Owner)
 }
 
-// live takes notice of a hold that was held before the members were asked.
+// live adds a hold that was held before the members were asked.
 func (m *merger) live(h *sharelock.Hold) {
 	p := m.pasts[h.Token]
 	if p == nil {
@@ -284,7 +290,7 @@ func (m *merger) settle(h *merged, complete bool) bool {
 	return h.grant.At > m.query.Asked-slack.Microseconds()
 }
 
-// within reports whether a hold was held in the time that was asked for.
+// within reports whether a hold was held at some time that was asked for.
 func (m *merger) within(h *merged) bool {
 	if h.grant != (Mark{}) && h.grant.At > m.query.To {
 		return false

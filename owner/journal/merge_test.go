@@ -8,7 +8,8 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// past makes what a member has recorded of a hold of client c, which is known with the grant.
+// past returns what a member has recorded about a hold of client c; the client is known only with
+// the grant.
 func past(n int, grant Mark, ends ...Ending) Past {
 	if grant == (Mark{}) {
 		return Past{Token: sharelock.Token(n), Ends: ends}
@@ -16,12 +17,12 @@ func past(n int, grant Mark, ends ...Ending) Past {
 	return Past{Token: sharelock.Token(n), Grant: grant, ClientID: "c", Ends: ends}
 }
 
-// at is a mark with the time of its number in the log.
+// at returns a mark whose time follows from its sequence number.
 func at(epoch uint32, seq uint64) Mark { return Mark{Epoch: epoch, Seq: seq, At: 100 * int64(seq)} }
 
 func released(m Mark) Ending { return Ending{Mark: m, Why: ops.Released} }
 
-// span makes a span from the base of its epoch on; high 0 is open.
+// span returns a span that begins at the base of its epoch; high 0 means open.
 func span(epoch uint32, base, high uint64) Span {
 	s := Span{Epoch: epoch, Base: base, Low: base, High: high, Open: high == 0, LowAt: 100 * int64(base)}
 	if base > 0 {

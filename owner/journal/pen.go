@@ -7,20 +7,22 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// A Pen is what one shard writes with. It is not safe for concurrent use. A nil Pen writes nothing.
+// A Pen writes the records of one shard. It is not safe for concurrent use. A nil Pen writes
+// nothing.
 type Pen struct {
 	journal *Journal
-	// buf has what was written since the last Flush.
+	// buf holds the records since the last Flush.
 	buf []byte
-	// at is the time of what is being written; 0 is not known yet.
+	// at is the time of the records in buf; 0 if it is not known yet.
 	at int64
-	// torn is set if records were lost, so that what follows is not complete before Resume.
+	// torn is set if records were lost, so that the record is not complete before Resume.
 	torn bool
-	// failures is Journal.failures as it was when all was well.
+	// failures is Journal.failures at the last call of Torn.
 	failures uint64
 
 	mu sync.Mutex
-	// waiting are records that wait for the writer; spare is another buffer, empty. Guarded by mu.
+	// waiting are the records that wait for the writer. spare is another, empty buffer. Guarded by
+	// mu.
 	waiting, spare []byte
 }
 
@@ -46,10 +48,10 @@ type Place struct {
 // A Base is where the log of an epoch begins, and how.
 type Base struct {
 	Seq uint64
-	// From is the epoch of the copy with which it begins; 0 is none: the partition was never used, or
-	// its state was lost.
+	// From is the epoch of the copy with which the log begins. 0 means no copy: the partition was
+	// never used, or its state was lost.
 	From uint32
-	// Lost is set if the state before was lost, and nothing was decided since.
+	// Lost is set if the state before was lost, and nothing has been decided since.
 	Lost bool
 	// Owner is set if the member is the owner in the epoch.
 	Owner bool
@@ -62,7 +64,7 @@ func (p *Pen) now() int64 {
 	return p.at
 }
 
-// Decided records ops that this member has decided as the owner; the last has the place at.
+// Decided records ops that this member has decided as the owner; at is the place of the last one.
 func (p *Pen) Decided(at Place, list []ops.Op) {
 	if p == nil {
 		return
@@ -85,18 +87,19 @@ func (p *Pen) Encoded(at Place, owner bool, op []byte) {
 	p.buf = r.append(p.buf)
 }
 
-// Begin records that the copy follows an epoch from its base on.
+// Begin records that the copy follows an epoch from its base.
 func (p *Pen) Begin(partition, epoch uint32, b Base) {
 	p.mark(record{kind: follows, partition: partition, epoch: epoch, seq: b.Seq, base: b.Seq, from: b.From, lost: b.Lost, owner: b.Owner})
 }
 
-// End records that the copy does not follow the epoch any more, after the op at the place.
+// End records that the copy no longer follows the epoch after the op at the place.
 func (p *Pen) End(at Place) {
 	p.mark(record{kind: stopped, partition: at.Partition, epoch: at.Epoch, seq: at.Seq})
 }
 
-// Torn reports whether records were lost. Then what has not been handed to the journal is dropped, and
-// the shard calls Resume for each partition whose copy follows an epoch, and Tear for each other.
+// Torn reports whether records were lost. If so, it drops what was not flushed yet, and the shard
+// has to call Resume for each partition whose copy follows an epoch, and Tear for each other
+// partition.
 func (p *Pen) Torn() bool {
 	if p == nil {
 		return false
@@ -110,10 +113,10 @@ func (p *Pen) Torn() bool {
 	return p.torn
 }
 
-// Tear records that something may be missing of a partition whose copy follows no epoch.
+// Tear records that records may be missing of a partition whose copy follows no epoch.
 func (p *Pen) Tear(partition uint32) { p.mark(record{kind: torn, partition: partition}) }
 
-// Resume records that nothing is missing after the op at the place.
+// Resume records that no record is missing after the op at the place.
 func (p *Pen) Resume(at Place, b Base) {
 	p.mark(record{kind: resumes, partition: at.Partition, epoch: at.Epoch, seq: at.Seq, base: b.Seq, from: b.From, lost: b.Lost, owner: b.Owner})
 }
@@ -126,7 +129,7 @@ func (p *Pen) mark(r record) {
 	p.buf = r.append(p.buf)
 }
 
-// Flush hands everything to the writer. It does not wait.
+// Flush passes everything to the writer. It does not wait.
 func (p *Pen) Flush() {
 	if p == nil || len(p.buf) == 0 {
 		return
@@ -156,7 +159,7 @@ func (p *Pen) hand() bool {
 	return true
 }
 
-// collect returns what waits. The buffer is given back with keep.
+// collect returns what waits. The caller returns the buffer with keep.
 func (p *Pen) collect() []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -165,7 +168,7 @@ func (p *Pen) collect() []byte {
 	return b
 }
 
-// keep takes back a buffer whose content is written.
+// keep takes back a buffer whose content was written.
 func (p *Pen) keep(b []byte) {
 	if cap(b) > 4*gathered {
 		return
@@ -175,12 +178,12 @@ func (p *Pen) keep(b []byte) {
 	p.spare = b[:0]
 }
 
-// length returns how much waits.
+// length returns the number of bytes that wait.
 func (p *Pen) length() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.waiting)
 }
 
-// penRoom is the largest capacity that a pen keeps.
+// penRoom is the maximum capacity of the buffer that a pen keeps.
 const penRoom = 256 << 10

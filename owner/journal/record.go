@@ -9,19 +9,20 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// A kind is what a record is. The numbers are on disk: append only.
+// A kind is the kind of a record. The numbers are on disk: append only.
 type kind byte
 
 const (
 	// applied: an op was applied to the copy.
 	applied kind = iota + 1
-	// follows: the copy became the base of an epoch; seq is that of the base.
+	// follows: the copy became the base of an epoch; seq is the base's sequence number.
 	follows
-	// stopped: the copy does not follow the epoch any more; seq is that of its last op.
+	// stopped: the copy no longer follows the epoch; seq is the sequence number of its last op.
 	stopped
-	// resumes: records were lost; from seq on they are there again.
+	// resumes: records were lost; after seq they are complete again.
 	resumes
-	// stands: where the copy stood when the segment began; seq is that of the last op before.
+	// stands: the place of the copy when the segment began; seq is the sequence number of the last
+	// op before.
 	stands
 	// gap: records of any partition may have been lost.
 	gap
@@ -37,8 +38,8 @@ const (
 	flagLost
 )
 
-// A record is one record of a journal. A follows, a resumes and a stands have a base; an applied has an
-// op.
+// A record is one record of a journal. Records of the kinds follows, resumes and stands have a
+// base; those of the kind applied have an op.
 type record struct {
 	kind      kind
 	owner     bool
@@ -58,7 +59,7 @@ type record struct {
 // errMalformed means that bytes are not records.
 var errMalformed = errors.New("malformed record")
 
-// headBytes is the size of what comes before the op or the base of an encoded record:
+// headBytes is the size of the head of an encoded record, which precedes the op or the base:
 //
 //	0  the kind, and the flags
 //	1  length of what follows the head
@@ -73,7 +74,7 @@ const headBytes = 27
 // baseBytes is the size of what follows the head of a record without an op: base and from.
 const baseBytes = 12
 
-// maxBody is the largest number of bytes that follow a head, and maxRecord that of a record.
+// maxBody is the maximum number of bytes after the head, and maxRecord that of a record.
 const (
 	maxBody   = math.MaxUint16
 	maxRecord = headBytes + maxBody
@@ -88,7 +89,7 @@ func (r *record) append(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, r.from)
 }
 
-// appendHead appends the head of a record with n bytes behind it.
+// appendHead appends the head of a record that n bytes follow.
 func (r *record) appendHead(b []byte, n int) []byte {
 	var head [headBytes]byte
 	head[0] = byte(r.kind)
@@ -114,7 +115,7 @@ func appendOp(b []byte, r *record, op *ops.Op) []byte {
 	return b
 }
 
-// next decodes the record at the front of b, and returns the rest of b. It keeps b.
+// next decodes the first record of b, and returns the rest of b. The record refers to b.
 func (r *record) next(b []byte) (rest []byte, err error) {
 	if len(b) < headBytes {
 		return nil, errMalformed
@@ -143,7 +144,7 @@ func (r *record) next(b []byte) (rest []byte, err error) {
 	return rest, nil
 }
 
-// keyOf returns the key of an encoded op; it is empty if that is none.
+// keyOf returns the key of an encoded op, or nil if op is malformed.
 func keyOf(op []byte) []byte {
 	if len(op) < 3 {
 		return nil
@@ -155,7 +156,7 @@ func keyOf(op []byte) []byte {
 	return op[2+used : 2+used+intconv.Int(n)]
 }
 
-// wanted reports whether an op is one that is recorded.
+// wanted reports whether ops of a kind are recorded.
 func wanted(k ops.Kind) bool {
 	return k == ops.Grant || k == ops.Enqueue || k == ops.Release || k == ops.Dequeue
 }

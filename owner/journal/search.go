@@ -16,18 +16,20 @@ import (
 type Query struct {
 	Key       string
 	Partition uint32
-	// From and To are microseconds since 1970: holds count that were held at any time between.
+	// From and To are microseconds since 1970. The query asks for holds that were held at any time
+	// in between.
 	From, To int64
-	// Limit is how many are wanted, the newest.
+	// Limit is the maximum number of holds; the newest are returned.
 	Limit int
-	// Live are tokens that are known to be held now.
+	// Live are the tokens of holds that are known to be held now.
 	Live []sharelock.Token
 	// Asked is when the owner was asked for the live ones, in microseconds since 1970. Only [Merge] needs it.
 	Asked int64
 }
 
-// A Mark says when something was decided: in the log, and by the clock of the member that has recorded
-// it, in microseconds since 1970. The zero Mark is not known.
+// A Mark says when something was decided: its place in the log, and the time by the clock of the
+// member that has recorded it, in microseconds since 1970. The zero Mark means that it is not
+// known.
 type Mark struct {
 	Epoch uint32
 	Seq   uint64
@@ -36,22 +38,23 @@ type Mark struct {
 	Owner bool
 }
 
-// An Ending is an end of a hold that a member has recorded. It may not have counted.
+// An Ending is an end of a hold that a member has recorded. The decision may not count, see
+// [Merge].
 type Ending struct {
 	Mark
 	Why ops.Why
 	By  string
 }
 
-// A Past is what a member has recorded of one hold.
+// A Past is what a member has recorded about one hold.
 type Past struct {
 	Token sharelock.Token
-	// Grant is zero if it is not known; then the next fields are so, too.
+	// Grant is zero if it is not known. Then the next fields are not known either.
 	Grant               Mark
 	ClientID, Principal string
 	Mode                sharelock.Mode
-	// Queued is set if the hold was granted to a waiter, and QueuedAt is when it began to wait; 0 is
-	// not known. Then ClientID is empty.
+	// Queued is set if the hold was granted to a waiter. QueuedAt is when it began to wait; 0 means
+	// not known, and then ClientID is empty.
 	Queued   bool
 	QueuedAt int64
 	Ends     []Ending
@@ -73,11 +76,11 @@ const slack = 2 * time.Second
 // that time, the search is not complete.
 const mostNear = 2048
 
-// MaxEnds is how many ends of a hold are found, the newest. An earlier one counts only if the newer ones
-// do not, which takes a fail-over for each.
+// MaxEnds is how many ends of a hold are found, the newest ones. An earlier end counts only if the
+// newer ones do not, which takes a failover for each of them.
 const MaxEnds = 3
 
-// mostOpen bounds how many holds a search has in hand whose grants it has not found.
+// mostOpen is the maximum number of holds that a search collects.
 const mostOpen = 1 << 16
 
 // Search finds the holds of a key that this member has recorded. It reads the newest records first, and
@@ -111,7 +114,7 @@ func (j *Journal) Search(ctx context.Context, q Query) (Part, error) {
 			err = s.block(payload)
 		}
 		if err != nil {
-			whole = false // it is damaged, or has just become too old
+			whole = false // the block is damaged, or was just removed because of its age
 		}
 	}
 	var part Part
@@ -134,12 +137,12 @@ func (j *Journal) spansOf(partition uint32) []Span {
 	return nil
 }
 
-// A search goes through records from the newest to the oldest.
+// A search reads records from the newest to the oldest.
 type search struct {
 	Query
 	pasts map[sharelock.Token]*Past
-	// seekGrant counts the holds whose grant is wanted, and queued has those whose beginning of the
-	// wait is wanted.
+	// seekGrant counts the holds whose grant was not found yet. queued holds those whose enqueue
+	// was not found yet.
 	seekGrant int
 	queued    map[waiter]*Past
 	// found counts the holds that were held in the time that was asked for, by this member's clock, and
@@ -152,7 +155,7 @@ type search struct {
 	// deep is set if holds may have been lost with the state of the partition, so that they have no
 	// end.
 	deep bool
-	// list is used again for each block.
+	// list is reused for each block.
 	list []record
 }
 
@@ -170,7 +173,7 @@ func newSearch(q Query) *search {
 	return s
 }
 
-// enough reports whether older records than those at a time are not wanted.
+// enough reports whether records from last or earlier are not needed.
 func (s *search) enough(last int64) bool {
 	if len(s.queued) > 0 {
 		return false
@@ -178,7 +181,7 @@ func (s *search) enough(last int64) bool {
 	return s.full() || s.seekGrant == 0 && !s.deep && last < s.From-slack.Microseconds()
 }
 
-// block takes the records of one block. Those before it must not have been taken yet.
+// block processes the records of one block. Newer blocks must be processed before it.
 func (s *search) block(payload []byte) error {
 	s.list = s.list[:0]
 	for len(payload) > 0 {

@@ -1,28 +1,30 @@
 package journal
 
-// A Span says from where to where a member has recorded the log of a partition in an epoch.
+// A Span is a part of a partition's log in one epoch that a member has recorded completely.
 type Span struct {
 	Epoch uint32
-	// Base is where the log of the epoch begins. Lost is set if the state before was lost.
+	// Base is the sequence number at which the log of the epoch begins. Lost is set if the state
+	// before was lost.
 	Base uint64
 	Lost bool
 	// From is the epoch of the copy with which the epoch began, see [Base.From].
 	From uint32
-	// Everything after Low up to High is recorded. If the span is open, it is everything until now.
+	// Everything after Low up to High is recorded. If Open is set, everything after Low until now
+	// is recorded.
 	Low, High uint64
 	Open      bool
-	// LowAt is when it begins, in microseconds since 1970. Nothing after that is missing at the beginning.
+	// LowAt is when the span begins, in microseconds since 1970.
 	LowAt int64
 
-	// first and last are the segments in which it begins and ends.
+	// first and last are the segments in which the span begins and ends.
 	first, last uint64
 }
 
-// MaxSpans is how many spans of a partition are known. Older ones are forgotten, so that nothing before
-// is complete.
+// MaxSpans is the maximum number of spans of a partition. Older ones are dropped, so that the time
+// before them does not count as complete.
 const MaxSpans = 128
 
-// spans are those of one partition, the oldest first. Only the last may be open.
+// spans are the spans of one partition, the oldest first. Only the last may be open.
 type spans struct{ list []Span }
 
 // open returns the span that is open, or nil.
@@ -33,14 +35,14 @@ func (s *spans) open() *Span {
 	return nil
 }
 
-// shut ends the span that is open.
+// shut closes the span that is open.
 func (s *spans) shut() {
 	if o := s.open(); o != nil {
 		o.Open = false
 	}
 }
 
-// note takes a record of the partition that was written to a segment.
+// note updates the spans after a record of the partition was written to a segment.
 func (s *spans) note(r *record, segment uint64) {
 	o := s.open()
 	switch r.kind {
@@ -77,8 +79,8 @@ func (s *spans) begin(r *record, segment uint64) {
 	})
 }
 
-// cut takes notice that all segments before one were removed. stood is where the copy stood when
-// that segment began, or nil if that is not known.
+// cut updates the spans after all segments before oldest were removed. stood is the place of the
+// copy when that segment began, or nil if it is not known.
 func (s *spans) cut(oldest uint64, began int64, stood *record) {
 	kept := s.list[:0]
 	for _, sp := range s.list {

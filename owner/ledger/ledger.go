@@ -1,5 +1,5 @@
-// Package ledger counts what each principal has in the active partitions of one member, and bounds what it
-// has in the whole mesh (Q8).
+// Package ledger counts the claims of each principal in the active partitions of one member, and
+// bounds its claims in the whole mesh (Q8).
 package ledger
 
 import (
@@ -11,72 +11,77 @@ import (
 	"github.com/sgkandale/sharelock/owner/machine"
 )
 
-// A Ledger counts what each principal has in the active partitions of this member, and bounds what it
-// has in the whole mesh (Q8). A principal with a limit has *room* here: how many more claims this
-// member may admit without asking. The claims and the rooms of all members together never exceed
-// the limit. A claim that ends leaves its room behind. Without room, what all members have is
-// counted, which takes their rooms away and gives a half of what is free to the member that counts.
+// A Ledger counts the claims of each principal in the active partitions of this member, and bounds
+// its claims in the whole mesh (Q8). A principal with a limit has *room* at a member: the number of
+// further claims that the member may admit without asking others. The claims and the rooms of all
+// members together never exceed the limit. A claim that ends becomes room again. If a member has no
+// room left, the claims at all members are counted. The count takes away the rooms of the other
+// members, and half of what is free becomes the room of the member that counts.
 //
-// Nothing is counted of claims without a principal. Safe for concurrent use; mu is a leaf.
+// Claims without a principal are not counted. A Ledger is safe for concurrent use. No other lock is
+// taken while mu is held.
 type Ledger struct {
 	clock func() time.Duration
-	// limits returns the limits of a principal; 0 is none. Nil: nobody has any.
+	// limits returns the limits of a principal; 0 means none. If it is nil, no principal has
+	// limits.
 	limits func(principal string) (maxHolds, maxWaiters int)
-	// count is told that the claims of a principal have to be counted at all members. It must not block.
+	// count is called when the claims of a principal have to be counted at all members. It must not
+	// block.
 	count func(principal string)
 
 	mu sync.Mutex
-	// epoch is the one in which rooms are valid; guarded by mu.
+	// epoch is the epoch in which the rooms are valid; guarded by mu.
 	epoch    uint32
 	accounts map[string]*account // by principal; guarded by mu
 	// sweepAt is the number of accounts at which those without claims are dropped. Guarded by mu.
 	sweepAt int
 }
 
-// New returns a ledger without claims. limits returns the limits of a principal, where 0 is none; nil gives
-// nobody any. count is told that the claims of a principal have to be counted at all members; it must not
-// block.
+// New returns a Ledger without claims. limits returns the limits of a principal, where 0 means
+// none; if it is nil, no principal has limits. count is called when the claims of a principal have
+// to be counted at all members; it must not block.
 func New(clock func() time.Duration, limits func(principal string) (maxHolds, maxWaiters int), count func(principal string)) *Ledger {
 	return &Ledger{clock: clock, limits: limits, count: count}
 }
 
-// leastSweep is the least number of accounts at which those without claims are dropped.
+// leastSweep is the minimum number of accounts at which those without claims are dropped.
 const leastSweep = 1024
 
-// fullTime is how long a principal that was found to have as much as it may is refused without another
+// fullTime is how long a principal that a count has found at its limit is refused without another
 // count.
 const fullTime = 100 * time.Millisecond
 
-// askAgain is how long a count that was asked for may take to begin.
+// askAgain is how long a count that was asked for may take to begin before it is asked for again.
 const askAgain = time.Second
 
 // An account is what one principal has at this member.
 type account struct {
 	holds, waiters int
-	// claims bounds holds and waiters together, since a waiter may become a hold at any moment;
+	// claims bounds holds and waiters together, because a waiter may become a hold at any time;
 	// waiting bounds waiters.
 	claims, waiting allowance
-	// wanted is set from when a count was asked for until it has ended; counting while it goes on.
-	// spoiled: another member has counted meanwhile. asked is when the count was asked for.
+	// wanted is set from when a count is asked for until it has ended, counting while it is in
+	// progress, and spoiled if another member has counted in the meantime. asked is when the count
+	// was asked for.
 	wanted, counting, spoiled bool
 	asked                     time.Duration
 }
 
 // An allowance is the room of a principal under one limit.
 type allowance struct {
-	// limit is the limit for which the room was given; 0 is none.
+	// limit is the limit to which room belongs; 0 means none.
 	limit, room int
-	// known is set from a count that found the limit kept until the room is taken away. Only then a claim
-	// that ends leaves room.
+	// known is set after a count that found the limit respected, until the room is taken away.
+	// While it is set, a claim that ends becomes room.
 	known bool
-	// full is until when the limit is known to be reached.
+	// full is the time until which the limit counts as reached.
 	full time.Duration
 }
 
-// idle reports whether nothing would be lost with the account but its rooms.
+// idle reports whether the account holds nothing but rooms.
 func (a *account) idle() bool { return a.holds+a.waiters == 0 && !a.wanted }
 
-// account returns the account of a principal, which it opens if there is none. It needs mu.
+// account returns the account of a principal, and opens one if there is none. It needs mu.
 func (l *Ledger) account(principal string) *account {
 	a := l.accounts[principal]
 	if a == nil {
@@ -97,7 +102,7 @@ func (l *Ledger) account(principal string) *account {
 	return a
 }
 
-// of returns the present limits of a principal.
+// of returns the current limits of a principal.
 func (l *Ledger) of(principal string) (maxHolds, maxWaiters int) {
 	if l.limits == nil {
 		return 0, 0
@@ -138,7 +143,7 @@ func (l *Ledger) Admit(principal string, waits bool) error {
 	return err
 }
 
-// check returns nil if there is room, or if limit, the present one, is none.
+// check returns nil if there is room or no limit. limit is the current limit.
 func (b *allowance) check(now time.Duration, limit int, name, principal string) error {
 	if b.limit != limit {
 		*b = allowance{limit: limit} // the auth file has changed
@@ -191,7 +196,8 @@ func (l *Ledger) Ended(principal string, waited bool) {
 	}
 }
 
-// Add counts the claims of a partition that becomes active, or takes them off.
+// Add adds the claims of a partition that becomes active, or subtracts those of a partition that no
+// longer is, by sign.
 func (l *Ledger) Add(m *machine.Machine, sign int) {
 	m.Principals(func(name string, holds, waiters int) {
 		l.mu.Lock()
@@ -202,7 +208,7 @@ func (l *Ledger) Add(m *machine.Machine, sign int) {
 	})
 }
 
-// Begin makes all rooms void, since partitions move in a new epoch and their claims with them.
+// Begin makes all rooms void, because in a new epoch partitions move, and their claims with them.
 func (l *Ledger) Begin(epoch uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -212,7 +218,7 @@ func (l *Ledger) Begin(epoch uint32) {
 	}
 }
 
-// Claims are the numbers of holds and waiters of a principal at one member.
+// Claims are the numbers of holds and waiters of a principal.
 type Claims struct{ Holds, Waiters int }
 
 // Principals returns what each principal has in the active partitions of this member.
@@ -228,8 +234,8 @@ func (l *Ledger) Principals() map[string]Claims {
 	return all
 }
 
-// BeginCount begins to count a principal's claims at all members, in an epoch. It returns false if they
-// cannot be counted now: the epoch is another, or they are being counted.
+// BeginCount begins a count of a principal's claims at all members, in an epoch. It returns false
+// if they cannot be counted now: the epoch is not the current one, or a count is in progress.
 func (l *Ledger) BeginCount(epoch uint32, principal string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -241,9 +247,9 @@ func (l *Ledger) BeginCount(epoch uint32, principal string) bool {
 	return true
 }
 
-// Reveal returns what a principal has at this member, for another member that counts, and takes its room
-// away. It returns false in another epoch, or if this member counts as well and comes first: of two counts
-// at the same time at most one succeeds.
+// Reveal returns what a principal has at this member, for a count of another member, and takes away
+// its room. It returns false in another epoch, or if this member is counting, too, and first says
+// that it has precedence: of two counts at the same time at most one succeeds.
 func (l *Ledger) Reveal(first bool, epoch uint32, principal string) (c Claims, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -262,8 +268,8 @@ func (l *Ledger) Reveal(first bool, epoch uint32, principal string) (c Claims, o
 	return Claims{a.holds, a.waiters}, true
 }
 
-// EndCount ends a count of an epoch. others are what the other members have together; ok is false if one
-// of them has not said so.
+// EndCount ends a count of an epoch. others is the sum of what the other members have; ok is false
+// if one of them has not answered.
 func (l *Ledger) EndCount(epoch uint32, principal string, others Claims, ok bool) {
 	maxHolds, maxWaiters := l.of(principal)
 	l.mu.Lock()
@@ -273,7 +279,7 @@ func (l *Ledger) EndCount(epoch uint32, principal string, others Claims, ok bool
 	case a == nil:
 		return
 	case l.epoch != epoch:
-		// A count of an older epoch, or one that could not begin yet. Who wants room asks again.
+		// A count of an older epoch, or one that could not begin yet. The next claim asks again.
 		if !a.counting {
 			a.wanted = false
 		}
@@ -282,14 +288,15 @@ func (l *Ledger) EndCount(epoch uint32, principal string, others Claims, ok bool
 	ok = ok && a.counting && !a.spoiled
 	a.wanted, a.counting = false, false
 	if !ok {
-		return // who wants room asks again
+		return // the next claim asks again
 	}
 	now := l.clock()
 	a.claims.counted(now, maxHolds, others.Holds+others.Waiters+a.holds+a.waiters)
 	a.waiting.counted(now, maxWaiters, others.Waiters+a.waiters)
 }
 
-// counted gives room under a limit, of which all members have used so much. Others get the other half.
+// counted sets the room after a count: half of what is free, where used is what all members have.
+// The other half is left for other members.
 func (b *allowance) counted(now time.Duration, limit, used int) {
 	if b.limit != limit {
 		*b = allowance{limit: limit}

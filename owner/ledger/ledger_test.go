@@ -11,8 +11,8 @@ import (
 	"github.com/sgkandale/sharelock/owner/machine"
 )
 
-// limitedTo returns a ledger of a principal with these limits, in epoch 1, and the principals whose
-// counts it wants.
+// limitedTo returns a ledger with these limits for a principal, in epoch 1, and the principals
+// whose counts it asks for.
 func limitedTo(maxHolds, maxWaiters int) (l *Ledger, wanted *[]string) {
 	wanted = new([]string)
 	l = New(
@@ -24,14 +24,14 @@ func limitedTo(maxHolds, maxWaiters int) (l *Ledger, wanted *[]string) {
 	return l, wanted
 }
 
-// counted gives the room that a count finds, of which others have so much.
+// counted makes a count that finds the given claims at other members.
 func (l *Ledger) counted(others Claims) {
 	a := l.account("ci")
 	a.wanted, a.counting, a.spoiled = true, true, false
 	l.EndCount(l.epoch, "ci", others, true)
 }
 
-// admitted returns how many claims are admitted without a count, of n.
+// admitted returns how many of n claims are admitted without a count.
 func (l *Ledger) admitted(n int, waits bool) (count int, last error) {
 	for range n {
 		if last = l.Admit("ci", waits); last != nil {
@@ -42,8 +42,9 @@ func (l *Ledger) admitted(n int, waits bool) (count int, last error) {
 	return count, nil
 }
 
-// Q8: without a limit nobody is asked; with one no claim is admitted before a count, and then a half of
-// what is free. What ends leaves its room behind. A principal that has reached its limit is refused by name.
+// Q8: without a limit no count is made. With a limit no claim is admitted before a count; after it,
+// half of what is free is. A claim that ends becomes room. A principal that has reached its limit
+// is refused, with its name.
 func TestRoomOfAPrincipal(t *testing.T) {
 	free, wanted := limitedTo(0, 0)
 	if n, err := free.admitted(100, false); n != 100 || len(*wanted) > 0 {
@@ -80,7 +81,7 @@ func TestRoomOfAPrincipal(t *testing.T) {
 	}
 }
 
-// Q8: a limit that was lowered below what is held leaves no room when something ends.
+// Q8: if a limit was lowered below what is held, a claim that ends does not become room.
 func TestLoweredLimit(t *testing.T) {
 	l, _ := limitedTo(10, 0)
 	l.admitted(1, false)
@@ -95,7 +96,7 @@ func TestLoweredLimit(t *testing.T) {
 	}
 }
 
-// Accounts without claims are dropped when there are many, and no others.
+// Accounts without claims are dropped when there are many; accounts with claims are not.
 func TestAccountsAreBounded(t *testing.T) {
 	l, _ := limitedTo(0, 0)
 	for i := range 4 * leastSweep {
@@ -112,8 +113,8 @@ func TestAccountsAreBounded(t *testing.T) {
 	}
 }
 
-// A count that was asked for while a view was being installed ends without having begun, or never comes
-// back. Neither keeps the principal from asking again.
+// A count that was asked for while a view was being installed may end without having begun, or may
+// never end. In both cases the principal can ask again.
 func TestCountThatNeverBegins(t *testing.T) {
 	l, wanted := limitedTo(10, 0)
 	now := time.Duration(0)
@@ -124,15 +125,15 @@ func TestCountThatNeverBegins(t *testing.T) {
 		t.Errorf("after a count of an older epoch, %d counts are wanted, want 2", len(*wanted))
 	}
 	if l.admitted(1, false); len(*wanted) != 2 {
-		t.Errorf("while a count is on its way, %d are wanted, want 2", len(*wanted))
+		t.Errorf("before a count has begun, %d are wanted, want 2", len(*wanted))
 	}
 	now += askAgain + 1
 	if l.admitted(1, false); len(*wanted) != 3 {
-		t.Errorf("after a count that nobody heard of again, %d are wanted, want 3", len(*wanted))
+		t.Errorf("after a count that never began, %d are wanted, want 3", len(*wanted))
 	}
 	l.accounts["ci"].counting = true
 	now += askAgain + 1
 	if l.admitted(1, false); len(*wanted) != 3 {
-		t.Errorf("while a count goes on, %d are wanted, want 3", len(*wanted))
+		t.Errorf("while a count is in progress, %d are wanted, want 3", len(*wanted))
 	}
 }
