@@ -14,7 +14,8 @@ import (
 // Tracker remembers the states of a node and logs them. All methods are safe for concurrent use.
 type Tracker struct {
 	log *slog.Logger
-	// begun is called with the code of a state that is logged for the first time; it must not block.
+	// begun is called with the code of a state that is logged for the first time; it must not
+	// block.
 	begun func(code string)
 
 	mu sync.Mutex // guards what follows
@@ -33,8 +34,8 @@ type tracked struct {
 	since, due, pause time.Duration
 }
 
-// NewTracker returns a Tracker that writes to log, and calls begun, if it is not nil, with the code of
-// each state that is logged for the first time. begun must not block.
+// NewTracker returns a Tracker that writes to log, and calls begun, if it is not nil, with the code
+// of each state that is logged for the first time. begun must not block.
 func NewTracker(log *slog.Logger, begun func(code string)) *Tracker {
 	if begun == nil {
 		begun = func(string) {}

@@ -162,8 +162,8 @@ func (f *Founder) precedes() (name string, ok bool) {
 // waitJoin is the reason of a process that does not found a cluster because another one does.
 const waitJoin = "another process founds the cluster, or has"
 
-// seedsReady returns the other seeds if this process is the first of them and all the others are there, are
-// empty, and have the same list. Otherwise it returns why not.
+// seedsReady returns the other seeds if this process is the first of them and all the others are
+// there, are empty, and have the same list. Otherwise it returns why not.
 func (f *Founder) seedsReady() (others []gossip.Process, why string) {
 	index, unique, err := f.Place()
 	hash := gossip.SeedsHash(f.Seeds)

@@ -4,8 +4,9 @@ import (
 	"testing"
 )
 
-// FuzzSealing: whether a stream is encrypted does not depend on the pieces in which its beginning comes, and no
-// more of it is kept than the label and a byte.
+// FuzzSealing checks that the sealing of an accepted stream does not depend on the pieces in which
+// the stream's beginning arrives, and that it keeps no more of the stream than the label and one
+// byte.
 func FuzzSealing(f *testing.F) {
 	s := newSealer("blue", nil)
 	f.Add(append(s.header, streamSealed), uint8(1))

@@ -91,8 +91,8 @@ func Open(cfg Config) (*Keys, error) {
 	return k, nil
 }
 
-// read reads the ring at the start. If there is a keys file, a ring in the data directory is not used;
-// read logs a warning if the two differ, because somebody may have changed the wrong one.
+// read reads the ring at the start. If there is a keys file, a ring in the data directory is not
+// used; read logs a warning if the two differ, because somebody may have changed the wrong one.
 func (k *Keys) read() error {
 	stored, err := k.cfg.Store.Keyring()
 	var ring Ring
@@ -137,7 +137,8 @@ func (k *Keys) Ring() Ring {
 // often it was refused.
 func (k *Keys) Reloads() (taken, refused uint64) { return k.reloaded.Load(), k.refused.Load() }
 
-// Attach calls apply with the current ring, and again after each change. apply must not call methods of k.
+// Attach calls apply with the current ring, and again after each change. apply must not call
+// methods of k.
 func (k *Keys) Attach(apply func(Ring) error) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -145,8 +146,8 @@ func (k *Keys) Attach(apply func(Ring) error) error {
 	return apply(k.ring)
 }
 
-// Change replaces the current ring by the one that do makes of it: it stores the new ring and makes gossip
-// use it. It fails with [ErrFromFile] or [ErrOff] if commands may not change the ring.
+// Change replaces the current ring by the result of do: it stores the new ring and makes gossip use
+// it. It fails with [ErrFromFile] or [ErrOff] if commands may not change the ring.
 func (k *Keys) Change(do func(Ring) (Ring, error)) (Ring, error) {
 	switch {
 	case k.FromFile():

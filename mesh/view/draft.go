@@ -12,7 +12,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// draft is the view that is to come next, with the reasons for it.
+// draft is a view that may be proposed next, with the reasons for it.
 type draft struct {
 	view ring.View
 	// The view no longer contains these members: silent ones are removed (V5), left ones have left

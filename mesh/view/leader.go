@@ -67,7 +67,7 @@ type LeaderConfig struct {
 	// Nearby returns the releases of live processes that follow the cluster and may be about to
 	// join the view. It may be nil.
 	Nearby func() []uint32
-	// Called reports whether a member's own calls have reached this process of late (V5).
+	// Called reports whether a member's own calls have recently reached this process (V5).
 	Called func(ring.Identity) bool
 	// Named are the members whose silence is why this process was handed leadership. It does not
 	// hand over for the same silence again (V5). Named may be nil.

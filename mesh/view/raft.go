@@ -200,7 +200,8 @@ func (a *Raft) openStores(cfg Config) error {
 	return nil
 }
 
-// Bootstrap makes this process the first voter of a new cluster (V0), whose lease is the configured one.
+// Bootstrap makes this process the first voter of a new cluster (V0), whose lease is the configured
+// one.
 func (a *Raft) Bootstrap() error {
 	if err := a.Begin(a.cfg.Lease); err != nil {
 		return err

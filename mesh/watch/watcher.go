@@ -161,7 +161,7 @@ func (w *watcher) step(t taken, now time.Time) bool {
 		w.open(v)
 		return true
 	default:
-		return w.goOn()
+		return w.readOn()
 	}
 }
 
@@ -296,8 +296,9 @@ func (w *watcher) readEnded(r endedRead) {
 	}
 }
 
-// goOn asks for what has not been read yet. When everything was read it queues a synced event.
-func (w *watcher) goOn() (put bool) {
+// readOn asks for what has not been read yet. When everything was read it queues a synced event,
+// and reports that.
+func (w *watcher) readOn() (put bool) {
 	all := true
 	for _, f := range w.feeds {
 		if f.read == 0 && len(f.rest) > 0 {

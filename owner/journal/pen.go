@@ -78,7 +78,8 @@ func (p *Pen) Decided(at Place, list []ops.Op) {
 	}
 }
 
-// Encoded records an encoded op that this member has decided as the owner, or has applied as a backup.
+// Encoded records an encoded op that this member has decided as the owner, or has applied as a
+// backup.
 func (p *Pen) Encoded(at Place, owner bool, op []byte) {
 	if p == nil || len(op) == 0 || !wanted(ops.Kind(op[0])) || len(op) > maxBody/2 {
 		return

@@ -83,8 +83,8 @@ const MaxEnds = 3
 // mostOpen is the maximum number of holds that a search collects.
 const mostOpen = 1 << 16
 
-// Search finds the holds of a key that this member has recorded. It reads the newest records first, and
-// no more than needed.
+// Search finds the holds of a key that this member has recorded. It reads the newest records first,
+// and no more than needed.
 func (j *Journal) Search(ctx context.Context, q Query) (Part, error) {
 	select {
 	case j.searches <- struct{}{}:

@@ -44,8 +44,8 @@ func State(views ...ring.View) view.State {
 	}
 }
 
-// New returns the views of the member with a name, which is in none yet, and what ends its
-// service. The service reaches no other member.
+// New returns the Views of the member with the given name, without a view yet, and a function that
+// stops its service. The service reaches no other member.
 func New(self string, clock func() time.Duration) (views *epoch.Views, stop func()) {
 	end := func() {} // there is a service only once there is a view
 	views = epoch.New(epoch.Config{
@@ -63,7 +63,7 @@ func New(self string, clock func() time.Duration) (views *epoch.Views, stop func
 	return views, func() { end() }
 }
 
-// Nobody are peers of which none answers.
+// Nobody implements owner.Peers without an answer: its methods wait until their contexts end.
 type Nobody struct{}
 
 var _ owner.Peers = Nobody{}
