@@ -43,7 +43,8 @@ type Census struct {
 // New returns a Census.
 func New(cfg Config) *Census { return &Census{cfg: cfg} }
 
-// Want counts what a principal has, and tells this member's service. It does not block.
+// Want begins a count of what a principal has; this member's service gets the result. It does not
+// block.
 func (c *Census) Want(principal string) {
 	v := c.cfg.Views.Now()
 	if v == nil {

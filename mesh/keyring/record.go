@@ -22,7 +22,7 @@ type record struct {
 	Keys []string `json:"keys"`
 }
 
-// encode returns a ring as it is stored.
+// encode returns the stored form of a ring.
 func encode(r Ring) []byte {
 	rec := record{Version: recordVersion, Keys: []string{}}
 	for _, k := range r {

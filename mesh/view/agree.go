@@ -94,8 +94,8 @@ func (f *fsm) apply(l *raft.Log) (applied bool, err error) {
 		f.append(v, nextEpoch(0, cmd.GetSeconds()))
 		applied = true
 	case c.GetPropose() != nil:
-		// V2: both the epoch and the term of the entry itself must fit, so that
-		// neither concurrent proposals nor one of an earlier leadership can win.
+		// V2: both the epoch and the term of the entry itself must match, so that at most one of
+		// several concurrent proposals takes effect, and none of an earlier leadership.
 		cmd := c.GetPropose()
 		if cmd.GetPrevEpoch() == f.now.Epoch() && cmd.GetTerm() == l.Term && f.now.Cluster != nil {
 			v := ringproto.DecodeView(cmd.GetView())

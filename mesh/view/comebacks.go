@@ -36,8 +36,8 @@ func placeOf(m ring.Member) place { return place{m.ID, m.Peer} }
 // comeback counts how often in a row a process was removed soon after its admission (V3).
 type comeback struct {
 	times int
-	// removed and admitted are when that happened last. in is true while the process is a
-	// member.
+	// removed and admitted are the times of the last removal and admission. in is true while the
+	// process is a member.
 	removed, admitted time.Duration
 	in                bool
 }

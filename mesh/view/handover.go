@@ -189,8 +189,8 @@ func (l *Leader) calledByAll(now time.Duration, view ring.View, v claimant) bool
 	return true
 }
 
-// mayYield limits how often a leader that is chosen or marked tries to hand over (V6a).
-// It needs l.mu.
+// mayYield reports whether a leader that is chosen or marked may try again to hand over (V6a). It
+// needs l.mu.
 func (l *Leader) mayYield(now time.Duration) bool {
 	return l.memory.yielded.due(now, 10*l.lease())
 }

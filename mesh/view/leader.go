@@ -159,7 +159,7 @@ type Leader struct {
 
 // standing is what a leader knows of one member.
 type standing struct {
-	// renewed is when the last request that was renewed arrived (V5).
+	// renewed is when the last request for a lease that was granted arrived (V5).
 	renewed time.Duration
 	// assumed: no request arrived at renewed; V5 counts the member as renewed then. V6 does not,
 	// because the member may be dead.

@@ -133,7 +133,7 @@ func (r *relay) put(m *peerv1.Parcel) (*parcel, error) {
 	return p, nil
 }
 
-// box needs r.mu.
+// box returns the box of a member, and makes it if there is none. It needs r.mu.
 func (r *relay) box(who ring.Identity) *box {
 	b := r.boxes[who]
 	if b == nil {
@@ -143,7 +143,7 @@ func (r *relay) box(who ring.Identity) *box {
 	return b
 }
 
-// remove needs r.mu.
+// remove removes a parcel, unless that was done before. It needs r.mu.
 func (r *relay) remove(p *parcel) {
 	if r.parcels[p.key] != p {
 		return
@@ -190,7 +190,7 @@ func (r *relay) collect(ctx context.Context, who ring.Identity, replies []*peerv
 	}
 }
 
-// deliver needs r.mu.
+// deliver stores a member's reply in the parcel that waits for it. It needs r.mu.
 func (r *relay) deliver(now time.Duration, who ring.Identity, reply *peerv1.Reply) {
 	p := r.parcels[parcelKey{ringproto.DecodeIdentity(reply.GetTo()), reply.GetId()}]
 	if p == nil || p.reply != nil || ringproto.DecodeIdentity(p.message.GetTo()) != who || len(reply.GetResponse()) > MaxParcel {
