@@ -10,20 +10,20 @@ import (
 	"github.com/sgkandale/sharelock/internal/share"
 )
 
-// Denials cost their caller nothing, so that one who wants to hide could write the log until the lines
-// that matter are rotated away. Of each principal, or of each host without good credentials,
-// denialBurst denials are written at once and then one every denialEvery; of all together allBurst, and
-// then one every allEvery. What is beyond is counted, and summarised in a line after summaryAfter.
-// Nothing else is ever left out.
+// Denials cost their caller nothing. A caller that wants to hide something could otherwise fill the log
+// with denials until the lines that matter are rotated away. For each principal, or each host without good
+// credentials, denialBurst denials are written at once and then one every denialEvery; for all together
+// allBurst, and then one every allEvery. The rest is counted and summarised in a line after summaryAfter.
+// No other events are left out.
 const (
 	denialBurst, denialEvery = 50, 2 * time.Second
 	allBurst, allEvery       = 1000, 20 * time.Millisecond
 
 	summaryAfter = time.Minute
-	// maxSummaries is the largest number of lines of summaries that are written together. One more
-	// has the rest.
+	// maxSummaries is the largest number of summary lines that are written together. One more
+	// line sums up the rest.
 	maxSummaries = 16
-	// maxDeniers bounds the principals and hosts that are told apart.
+	// maxDeniers bounds the principals and hosts that are counted separately.
 	maxDeniers = 4096
 )
 

@@ -72,7 +72,7 @@ func clip(s string) string {
 	return s[:end]
 }
 
-// gap is what the log has lost since its last gap line.
+// gap describes the lines that were lost since the last gap line.
 type gap struct {
 	lines uint64
 	// since is when the first of them was lost, and why is the reason of the last.

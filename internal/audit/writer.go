@@ -25,8 +25,8 @@ type writer struct {
 	torn bool
 	// broken is set after a failed write, until one succeeds.
 	broken   bool
-	brokenAt time.Time // of the last attempt to open the file again
-	began    time.Time // of the failure
+	brokenAt time.Time // when the file was last opened again
+	began    time.Time // when writing failed
 }
 
 // run writes until the log is closed.
@@ -82,7 +82,7 @@ func (w *writer) markGap() {
 	}
 }
 
-// write writes what was lost, the first entry, and all others that wait, together.
+// write writes the lines for what was lost, the first entry, and all other entries that wait, together.
 func (w *writer) write(first *entry) {
 	w.buf, w.ends, w.batch = w.buf[:0], w.ends[:0], w.batch[:0]
 	if w.torn {

@@ -20,13 +20,13 @@ import (
 	"github.com/sgkandale/sharelock/internal/caller"
 )
 
-// pollInterval is how often the file is read again, and observers look at their sessions.
+// pollInterval is how often the file is read again, and how often the observers are called.
 const pollInterval = 3 * time.Second
 
 // MaxBearerBytes bounds a token or a JWT.
 const MaxBearerBytes = 8 << 10
 
-// Config is what an [Authority] needs to know.
+// Config configures an [Authority].
 type Config struct {
 	// File is the path of the auth file.
 	File string
@@ -115,7 +115,7 @@ func (a *Authority) Observe(f func()) {
 	a.observers = append(a.observers, f)
 }
 
-// Reload reads the file at once. A bad one is an error, and changes nothing.
+// Reload reads the file at once. A bad file is an error and changes nothing.
 func (a *Authority) Reload() error {
 	err := a.read(true)
 	a.observed()
@@ -147,8 +147,8 @@ func (a *Authority) observed() {
 	}
 }
 
-// read takes the file if it has changed. A bad one changes nothing, and is logged unless that was
-// done already; asked is set if somebody wants to hear of it again.
+// read loads the file if it has changed. A bad file changes nothing, and is logged unless it was
+// logged already; asked is set if the caller wants it logged again.
 func (a *Authority) read(asked bool) error {
 	a.reading.Lock()
 	defer a.reading.Unlock()
@@ -258,8 +258,8 @@ func (a *Authority) refuse(why, message string) error {
 	return &sharelock.Error{Err: sharelock.ErrUnauthenticated, Message: message}
 }
 
-// Refresh returns an identity as it is under the newest rules, or an error if its credentials are
-// not good any more. It does not block.
+// Refresh returns an identity under the newest rules, or an error if its credentials are no longer
+// good. It does not block.
 func (a *Authority) Refresh(id *Identity) (*Identity, error) {
 	r := a.now.Load()
 	switch id.kind {
@@ -311,8 +311,8 @@ func certificateNamesOf(c *x509.Certificate) []string {
 	return certificateNames(c)
 }
 
-// certificate returns the identity of a certificate with these names, in which the first that is
-// known decides, or that of a caller without credentials.
+// certificate returns the identity of a certificate with these names: that of the first known name,
+// or that of a caller without credentials.
 func (r *rules) certificate(names []string) *Identity {
 	for _, name := range names {
 		if p := r.certs[name]; p != nil {
@@ -322,7 +322,7 @@ func (r *rules) certificate(names []string) *Identity {
 	return &Identity{rules: r.anonymous, name: caller.Anonymous, kind: None, names: names}
 }
 
-// failures counts by reason.
+// failures counts failures by reason.
 type failures struct {
 	mu  sync.Mutex
 	all map[string]uint64 // guarded by mu

@@ -59,7 +59,7 @@ type Limits struct {
 type fileReader struct {
 	reader
 	file file
-	// named are the policies that are named somewhere, and where.
+	// named lists the references to policies, with their places in the file.
 	named []namedPolicy
 	// owners says which principal has a name, a token or a certificate.
 	owners map[string]string

@@ -11,7 +11,7 @@ import (
 
 // Bounds of the bad credentials that one address may send.
 const (
-	// guessBurst is how many are examined at once, guessInterval how long the next one takes.
+	// guessBurst credentials are examined at once, and then one every guessInterval.
 	guessBurst    = 20
 	guessInterval = time.Second
 	// maxGuessers bounds the addresses that are remembered.

@@ -22,8 +22,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// algorithms are those by which a JWT may be signed: asymmetric ones, since a shared key would let
-// this node's readers sign, too.
+// algorithms are those by which a JWT may be signed. All are asymmetric: with a shared key, everybody
+// who can read this node's files could sign, too.
 var algorithms = []jose.SignatureAlgorithm{
 	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
 }
@@ -53,7 +53,7 @@ func keysOf(e *jwtEntry, dir string, files map[string]*fileKeys, remote *remoteK
 	return k, nil
 }
 
-// fileKeys are the public keys of a JWKS file. read is when they were fetched, if they were.
+// fileKeys are the public keys of a JWKS file. read is when they were fetched from an issuer, if they were.
 type fileKeys struct {
 	keys []jose.JSONWebKey
 	read time.Time
@@ -265,7 +265,7 @@ func (b boundedBody) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// isLoopbackHost reports whether a URL names this host, where plain HTTP is as good.
+// isLoopbackHost reports whether a URL names this host, where plain HTTP is acceptable.
 func isLoopbackHost(u *url.URL) bool {
 	ip := net.ParseIP(u.Hostname())
 	return u.Scheme == "http" && (ip.IsLoopback() || strings.EqualFold(u.Hostname(), "localhost"))

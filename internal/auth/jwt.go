@@ -75,7 +75,7 @@ func (r *rules) jwt(ctx context.Context, raw string) (*Identity, error) {
 	return nil, refused
 }
 
-// fits reports whether a rule is about the JWTs with these claims.
+// fits reports whether a rule applies to JWTs with these claims.
 func (r *jwtRule) fits(c *claims) bool {
 	return r.issuer == c.issuer && slices.Contains(c.audience, r.audience) && globMatches(r.subject, c.subject) && mayBeSubject(c.subject)
 }
@@ -84,8 +84,8 @@ func (r *jwtRule) identity(c *claims) *Identity {
 	return &Identity{rules: r.owner, name: r.owner.name + "/" + c.subject, kind: JWT, id: c.subject, claims: c}
 }
 
-// again finds the principal of a JWT that was verified under other rules. It does not block: keys
-// that an issuer was asked for are not asked for again.
+// again finds the principal of a JWT that was verified under other rules. It does not block: it does
+// not fetch the keys of issuers again.
 func (r *rules) again(c *claims, at time.Time) (*Identity, error) {
 	if !c.expires.After(at) {
 		return nil, &oidc.TokenExpiredError{Expiry: c.expires}
@@ -117,13 +117,13 @@ func invalidity(err error) error {
 	return err
 }
 
-// unverifiedClaims are what a JWT says before it is verified.
+// unverifiedClaims are the claims of a JWT before it is verified.
 type unverifiedClaims struct {
 	Issuer  string `json:"iss"`
 	Subject string `json:"sub"`
 }
 
-// unverified reads the claims of a JWT that say which rules may be about it.
+// unverified reads the claims of a JWT that select the rules to try.
 func unverified(raw string) (c unverifiedClaims, err error) {
 	_, rest, _ := strings.Cut(raw, ".")
 	payload, _, _ := strings.Cut(rest, ".")
@@ -171,8 +171,8 @@ const maxVerified = 4096
 // refused after this time and keysAge together.
 const verifiedFor = 5 * time.Minute
 
-// verified are JWTs that were verified a short time ago, by their hash, so that a call costs no
-// signature.
+// verified holds the JWTs that were verified a short time ago, by their hash, so that not every call
+// has to verify a signature.
 type verified struct {
 	mu  sync.Mutex
 	all map[[sha256.Size]byte]verifiedJWT // guarded by mu

@@ -37,8 +37,8 @@ func (p prefixes) find(key string) (grant, bool) {
 	if exact {
 		return p[i], true
 	}
-	// The prefix of key, if there is one, is the largest that is not above key: whatever is between
-	// the two begins with it, too.
+	// The prefix of key, if there is one, is the largest prefix that is not above key: any other one in
+	// between would begin with it, too.
 	if i > 0 && strings.HasPrefix(key, p[i-1].prefix) {
 		return p[i-1], true
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/caller"
 )
 
-// rules are an auth file, compiled. They do not change, except for what they remember of the
-// credentials that were proven.
+// rules is a compiled auth file. It does not change, except that it records which credentials were
+// proven.
 type rules struct {
 	// hash names the content of the file and of the key files that it names.
 	hash      string
@@ -30,7 +30,7 @@ type rules struct {
 	verified verified
 }
 
-// principal is what the principals of one entry in the file may do.
+// principal holds what the principals of one entry in the file may do.
 type principal struct {
 	name string
 	// allowed are the prefixes on which a verb is allowed.
@@ -114,10 +114,10 @@ func (r *rules) add(e *principalEntry, p *principal) {
 	}
 }
 
-// nobody is a token that no hash belongs to.
+// nobody holds a token that matches no hash.
 var nobody = []*storedToken{{}}
 
-// token finds a token by its hash. It takes as long for an unknown one.
+// token finds a token by its hash. It takes as long if the token is unknown.
 func (r *rules) token(hash [sha256.Size]byte) *storedToken {
 	candidates := r.tokens[binary.BigEndian.Uint64(hash[:])]
 	if len(candidates) == 0 {
@@ -132,7 +132,7 @@ func (r *rules) token(hash [sha256.Size]byte) *storedToken {
 	return found
 }
 
-// named returns the entry of a principal: of name/subject that of name.
+// named returns the entry of a principal. For a principal name/subject, that is the entry of name.
 func (r *rules) named(name string) (*principal, bool) {
 	if name == caller.Anonymous {
 		return r.anonymous, true

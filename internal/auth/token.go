@@ -13,8 +13,8 @@ import (
 )
 
 // A token is slk_<id>_<secret><check>, all in base 62: a public id of 8 characters for logs, 160
-// random bits, and a CRC-32 of everything before, by which scanners recognise a leaked token and a
-// mistyped one is told apart from a wrong one. The prefix and the lengths are fixed.
+// random bits, and a CRC-32 of everything before it. By the CRC, scanners recognise a leaked token,
+// and a mistyped token is distinguished from a wrong one. The prefix and the lengths are fixed.
 const (
 	tokenPrefix = "slk_"
 	idDigits    = 8

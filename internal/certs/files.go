@@ -55,7 +55,7 @@ func (p Pair) Write(dir, name string) error {
 }
 
 // writeNew makes a file that does not exist yet. It writes to a temporary file and links it to its
-// name: unlike a rename that fails if the name is taken.
+// name, because a link fails if the name is taken, and a rename does not.
 func writeNew(path string, data []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".sharelock-*") // mode 0600
 	if err != nil {

@@ -12,11 +12,10 @@ import (
 
 // Hooks are what a test replaces or observes in a client. Each field may be nil.
 type Hooks struct {
-	// Clock replaces the system's clock: the time since an arbitrary start. It must not jump, and
-	// it must not block: while it does, no lock is seen to end.
+	// Clock replaces the system's clock: the time since an arbitrary start. It must not jump. It
+	// must not block either: while it blocks, no lock expires at the client.
 	Clock func() time.Duration
-	// Sessions may put something between the client and each stream of a session to the node at
-	// an address. It must not block.
+	// Sessions may wrap each stream of a session to the node at an address. It must not block.
 	Sessions func(addr string, f Frames) Frames
 	// Mesh is called by Dial with the service of the first node: commands that administer one node
 	// make calls for which the client has no methods.
@@ -41,11 +40,11 @@ type Frames interface {
 type Control interface {
 	// Expire makes the client's locks of a grant run out now, as if their deadlines had come.
 	Expire(key string, token sharelock.Token)
-	// Freeze makes the client's locks of a grant ones that nothing renews. It reports whether the
-	// client holds such a lock.
+	// Freeze stops the renewals of the client's locks of a grant. It reports whether the client
+	// holds such a lock.
 	Freeze(key string, token sharelock.Token) bool
-	// Invoke makes a unary gRPC call that the client has no method for, at a node that answers, as
-	// often as the client repeats a call.
+	// Invoke makes a unary gRPC call for which the client has no method, at a node that answers.
+	// It retries as the client does for its own calls.
 	Invoke(ctx context.Context, method string, req, resp any) error
 }
 

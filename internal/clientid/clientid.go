@@ -1,4 +1,4 @@
-// Package clientid names a process as the holder of locks when nobody else does.
+// Package clientid derives the default client id of a process.
 package clientid
 
 import (

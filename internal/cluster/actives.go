@@ -14,16 +14,16 @@ import (
 // keptEpochs is how many epochs actives remembers.
 const keptEpochs = 64
 
-// actives checks OneOwner: an owner tells all members when it is active (G1), and no
-// two processes may say so of one partition and epoch.
+// actives checks OneOwner. An owner tells all members when a partition is active (G1), and
+// only one process may do so for a partition in an epoch.
 type actives struct {
 	mu sync.Mutex
-	// owners are the identities by epoch and partition; order is the epochs in the
-	// order in which they were seen first. Guarded by mu.
+	// owners holds the identity of the active owner by epoch and partition. order lists the
+	// epochs in the order in which they were first seen. Both are guarded by mu.
 	owners map[uint32]map[uint32]string
 	order  []uint32
 	err    *ViolationError // the first violation; guarded by mu
-	// broken is told of it.
+	// broken is called with the first violation.
 	broken func(*ViolationError)
 }
 
@@ -31,7 +31,7 @@ func newActives(broken func(*ViolationError)) *actives {
 	return &actives{owners: map[uint32]map[uint32]string{}, broken: broken}
 }
 
-// saw looks at a call that one member makes to another.
+// saw examines a call that one member makes to another.
 func (a *actives) saw(ctx context.Context, req any) {
 	r, ok := req.(*peerv1.ActiveRequest)
 	if !ok {

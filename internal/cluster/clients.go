@@ -12,10 +12,9 @@ import (
 	"github.com/sgkandale/sharelock/internal/clientid"
 )
 
-// Client is a client of node i and of no other node. It belongs to the cluster,
-// which closes it. While the node does not run, or cannot serve, its calls find
-// nobody and fail after the client's patience; see Dial for clients that go to
-// another node.
+// Client returns the client of node i. It calls no other node, and the cluster closes it.
+// While the node does not run, or cannot serve, its calls fail after the client's
+// patience. See Dial for clients that try other nodes.
 func (c *Cluster) Client(i int) *client.Client {
 	n := c.at(i)
 	n.mu.Lock()
@@ -23,12 +22,11 @@ func (c *Cluster) Client(i int) *client.Client {
 	return n.client
 }
 
-// Dial makes a client of these nodes and of no other; it calls the first until that
-// fails, then the next. If none is named it is a client of all there are, which
-// learns who owns what. The cluster closes it at its
-// end, if nobody has before.
+// Dial returns a client of the given nodes. It calls the first one until that fails, then
+// the next, and never another node. Without nodes it is a client of all nodes and learns
+// which of them owns which key. The cluster closes it at its end, if it is still open.
 //
-// The client's calls are in the History, under opts.ClientID.
+// The client's calls are recorded in the History under opts.ClientID.
 func (c *Cluster) Dial(ctx context.Context, opts client.Options, nodes ...int) (*client.Client, error) {
 	return c.DialRate(ctx, 1, opts, nodes...)
 }
@@ -81,7 +79,7 @@ func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, a
 		recorded = append(recorded, tap{c, Clients}.options()...)
 	}
 	if opts.Transport == 0 && len(opts.DialOptions) == 0 {
-		opts.Transport = client.TransportPlain // in spite of ours
+		opts.Transport = client.TransportPlain // our own dial options must not switch it to gRPC
 	}
 	if c.net != nil || rate != 1 {
 		hooks.Clock = newClock(rate).now
@@ -94,7 +92,7 @@ func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, a
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		// Nobody else will close it, and nobody waits for how that goes.
+		// Nobody else closes this client. Close runs in the background, because nobody needs its result.
 		go cl.Close() //nolint:errcheck // the caller gets errClosed
 		return nil, errClosed
 	}
@@ -102,7 +100,7 @@ func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, a
 	return cl, nil
 }
 
-// dialSecure opens a connection with TLS to an address of the cluster from where its clients are.
+// dialSecure opens a TLS connection to an address of the cluster from the clients' machine.
 func (c *Cluster) dialSecure(ctx context.Context, addr string) (net.Conn, error) {
 	conn, err := c.DialContext(ctx, addr)
 	if err != nil {
@@ -111,7 +109,7 @@ func (c *Cluster) dialSecure(ctx context.Context, addr string) (net.Conn, error)
 	return c.security.dial(ctx, conn)
 }
 
-// DialContext opens a connection to an address of the cluster from where its clients are.
+// DialContext opens a connection to an address of the cluster from the clients' machine.
 func (c *Cluster) DialContext(ctx context.Context, addr string) (net.Conn, error) {
 	if c.net != nil {
 		return c.net.Host("clients").Dial(ctx, addr)

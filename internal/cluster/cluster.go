@@ -14,12 +14,12 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// startTime bounds the start of a cluster, by the clock that it lives in.
+// startTime bounds the start of a cluster, in the cluster's own time.
 const startTime = 30 * time.Second
 
-// Cluster is a mesh of nodes in this program. Nodes have numbers from 0, which
-// they keep whatever happens to them. All methods are safe for concurrent use;
-// two that start or end the same node take turns.
+// Cluster is a mesh of nodes in this program. Nodes are numbered from 0, and a node keeps its
+// number for ever. All methods are safe for concurrent use. Two calls that start or end the
+// same node run one after the other.
 type Cluster struct {
 	opts    Options
 	start   time.Time
@@ -32,25 +32,25 @@ type Cluster struct {
 	// security is nil without Options.TLS.
 	security *security
 	dir      string
-	ownDir   bool // dir is ours to remove
+	ownDir   bool // Close removes dir
 
 	mu    sync.Mutex
 	nodes []*node // only appended to; guarded by mu
-	// dialled are the clients that Close closes. Guarded by mu.
+	// dialled lists the clients that Close closes. Guarded by mu.
 	dialled []*client.Client
-	// controls are those of the clients. Guarded by mu.
+	// controls holds the clients' controls. Guarded by mu.
 	controls []clienthook.Control
 	closed   bool // guarded by mu
-	// watchings are the watches that are checked. Guarded by mu.
+	// watchings lists the watches that are checked. Guarded by mu.
 	watchings []*Watching
 
 	closing  sync.Once
 	closeErr error
 }
 
-// New starts a cluster and returns when it is ready, see [Cluster.WaitReady]. ctx
-// bounds the start only. The caller calls Close, and may look at History and
-// Check; nothing fails by itself, as there is no test.
+// New starts a cluster and returns when it is ready, see [Cluster.WaitReady]. ctx bounds
+// only the start. The caller must call Close and may inspect History and Check. Without a
+// test, violations are not reported automatically.
 func New(ctx context.Context, o Options) (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "testcluster-")
 	if err != nil {
@@ -64,8 +64,8 @@ func New(ctx context.Context, o Options) (*Cluster, error) {
 	return c, nil
 }
 
-// Start is New for a test: it fails the test if the cluster does not start, and
-// when the test ends closes the cluster and checks all invariants.
+// Start is New for a test. It fails the test if the cluster does not start. When the test
+// ends, it closes the cluster and checks all invariants.
 func Start(tb TB, o Options) *Cluster {
 	tb.Helper()
 	c := newCluster(o, tb.TempDir())
@@ -90,8 +90,7 @@ func newCluster(o Options, dir string) *Cluster {
 	return c
 }
 
-// boot makes the founding nodes and starts them, in parallel since each of them
-// syncs files.
+// boot creates the founding nodes and starts them, in parallel because each of them syncs files.
 func (c *Cluster) boot(ctx context.Context) (err error) {
 	if c.opts.TLS != NoTLS {
 		if c.security, err = newSecurity(c.dir, c.opts.TLS); err != nil {
@@ -118,7 +117,7 @@ func (c *Cluster) boot(ctx context.Context) (err error) {
 	return c.WaitReady(ctx)
 }
 
-// addNode makes a node that does not run yet. The founding nodes are its seeds.
+// addNode creates a node without starting it. The founding nodes are its seeds.
 func (c *Cluster) addNode() (*node, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,7 +127,7 @@ func (c *Cluster) addNode() (*node, error) {
 	n := &node{cluster: c, index: len(c.nodes), clock: newClock(1), pauses: newPauses(), turn: make(chan struct{}, 1)}
 	var err error
 	if c.net != nil {
-		n.place = memoryPlace(c.net, n.name()) // makes the machine, so that its name can be resolved
+		n.place = memoryPlace(c.net, n.name()) // creates the machine, so that its name can be resolved
 	} else if n.place, err = loopbackPlace(); err != nil {
 		return nil, err
 	}
@@ -138,14 +137,14 @@ func (c *Cluster) addNode() (*node, error) {
 
 var errClosed = errors.New("the cluster is closed")
 
-// all gives the nodes, running or not.
+// all returns the nodes, running or not.
 func (c *Cluster) all() []*node {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.nodes)
 }
 
-// at gives a node; a number that was never given is a mistake in the test.
+// at returns node i. It panics if there is no such node, because then the test is wrong.
 func (c *Cluster) at(i int) *node {
 	nodes := c.all()
 	if i < 0 || i >= len(nodes) {
@@ -154,7 +153,7 @@ func (c *Cluster) at(i int) *node {
 	return nodes[i]
 }
 
-// running gives the numbers of the nodes that run.
+// running returns the numbers of the running nodes.
 func (c *Cluster) running() []int {
 	var list []int
 	for _, n := range c.all() {
@@ -165,21 +164,21 @@ func (c *Cluster) running() []int {
 	return list
 }
 
-// Len is how many nodes there are, running or not.
+// Len returns the number of nodes, running or not.
 func (c *Cluster) Len() int { return len(c.all()) }
 
-// Node is node i; nil while it does not run. Calls made on it directly are not in
-// the History.
+// Node returns node i, or nil while it does not run. Calls made on it directly are not
+// recorded in the History.
 func (c *Cluster) Node(i int) *mesh.Node { return c.at(i).current() }
 
-// Addrs are the addresses of node i, which it keeps when it restarts.
+// Addrs returns the addresses of node i, which it keeps when it restarts.
 func (c *Cluster) Addrs(i int) mesh.Addrs { return c.at(i).addresses() }
 
-// Name is the name of node i in views, and of its machine on [Cluster.MemNet].
+// Name returns the name of node i in views, which is also the name of its machine on [Cluster.MemNet].
 func (c *Cluster) Name(i int) string { return c.at(i).name() }
 
-// Owner is the node that owns the key in the newest view that a running node acts
-// in; -1 if no node is in a view, or the owner is none of ours.
+// Owner returns the number of the node that owns the key in the newest view in which a
+// running node acts. It is -1 if no node is in a view, or if the owner is not of this cluster.
 func (c *Cluster) Owner(key string) int {
 	owner, epoch := "", uint32(0)
 	nodes := c.all()
@@ -193,8 +192,8 @@ func (c *Cluster) Owner(key string) int {
 	return slices.IndexFunc(nodes, func(n *node) bool { return n.name() == owner })
 }
 
-// Leader is the node that leads Raft, as a node that has a valid lease knows; -1
-// if nobody knows.
+// Leader returns the number of the Raft leader, as a node with a valid lease knows it, or -1
+// if no node knows it.
 func (c *Cluster) Leader() int {
 	nodes := c.all()
 	for _, n := range nodes {
@@ -207,7 +206,7 @@ func (c *Cluster) Leader() int {
 	return -1
 }
 
-// Epoch is the newest epoch that a running node acts in; 0 is none.
+// Epoch returns the newest epoch in which a running node acts, or 0 if there is none.
 func (c *Cluster) Epoch() uint32 {
 	epoch := uint32(0)
 	for _, n := range c.all() {
@@ -218,21 +217,21 @@ func (c *Cluster) Epoch() uint32 {
 	return epoch
 }
 
-// History is what the clients of the cluster did and saw.
+// History returns the record of what the cluster's clients did and saw.
 func (c *Cluster) History() *History { return c.history }
 
-// MemNet is the memory network, whose machines are called as the nodes are, and
-// "clients"; nil on loopback.
+// MemNet returns the memory network, or nil on loopback. Its machines have the names of the
+// nodes; one more is named "clients".
 func (c *Cluster) MemNet() *MemNet { return c.net }
 
-// Timing is the length of the view lease.
+// Timing returns the length of the view lease.
 func (c *Cluster) Timing() time.Duration { return c.opts.Timing }
 
-// MaxTTL is the longest TTL.
+// MaxTTL returns the longest allowed TTL.
 func (c *Cluster) MaxTTL() time.Duration { return c.opts.MaxTTL }
 
-// Close ends all clients and, as a crash would, all nodes. It may be called
-// again; Start calls it at the end of the test.
+// Close ends all clients, and ends all nodes as a crash would. It may be called again. Start
+// calls it at the end of the test.
 func (c *Cluster) Close() error {
 	c.closing.Do(func() { c.closeErr = c.close() })
 	return c.closeErr

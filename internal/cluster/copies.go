@@ -18,11 +18,11 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// CheckCopies checks EqualCopies: that all nodes that run hold the same of every
-// partition that they hold a copy of, and the backups just the locks and waiters that
-// the owners show. Nobody may use the mesh meanwhile, and it must be whole, see
-// WaitReady; copies of which one is ahead are looked at again until ctx ends, since a
-// lock may be running out just then. Memory networks only.
+// CheckCopies checks EqualCopies: all running nodes hold the same state of every partition of
+// which they have a copy, and backups hold exactly the locks and waiters that the owners list.
+// During the check nobody may use the mesh, and it must be whole (see WaitReady). A lock may
+// expire during a comparison, so differences are checked again until ctx ends. It works on
+// memory networks only.
 func (c *Cluster) CheckCopies(ctx context.Context) error {
 	tick := time.NewTicker(c.opts.Timing / 4)
 	defer tick.Stop()
@@ -46,10 +46,10 @@ func (c *Cluster) CheckCopies(ctx context.Context) error {
 type copyAt struct {
 	node      int
 	have, seq uint64
-	machine   *machine.Machine // nil on the owner, which does not hand out what it serves
+	machine   *machine.Machine // nil on the owner, which does not send copies of active partitions
 }
 
-// compareCopies says how copies differ, or "".
+// compareCopies describes the first difference between copies, or returns "".
 func (c *Cluster) compareCopies(ctx context.Context) (string, error) {
 	copies := map[uint32][]copyAt{}
 	partitions := 0
@@ -92,7 +92,7 @@ func (c *Cluster) compareCopies(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// sameLock compares what is decided about a key, without times.
+// sameLock reports whether two states of a key are equal apart from times.
 func sameLock(a, b sharelock.KeyState) bool {
 	return slices.EqualFunc(a.Holds, b.Holds, func(x, y sharelock.Hold) bool {
 		return x.Token == y.Token && x.RequestID == y.RequestID && x.Mode == y.Mode && x.Slots == y.Slots && x.TTL == y.TTL && x.MaxHold == y.MaxHold &&
@@ -102,7 +102,7 @@ func sameLock(a, b sharelock.KeyState) bool {
 	})
 }
 
-// copiesOf asks a node what it holds, as a member would.
+// copiesOf fetches the copies of a node, as another member would.
 func (c *Cluster) copiesOf(ctx context.Context, i, partitions int) (map[uint32]copyAt, error) {
 	host := c.memory().Host("clients")
 	conn, err := grpc.NewClient("passthrough:///"+c.Addrs(i).Peer,
@@ -111,7 +111,7 @@ func (c *Cluster) copiesOf(ctx context.Context, i, partitions int) (map[uint32]c
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close() //nolint:errcheck // only says that it was closed before
+	defer conn.Close() //nolint:errcheck // an error only says that it was closed before
 	peer := peerv1.NewPeerServiceClient(conn)
 	who, err := peer.Probe(ctx, &peerv1.ProbeRequest{})
 	if err != nil {
@@ -133,7 +133,7 @@ func (c *Cluster) copiesOf(ctx context.Context, i, partitions int) (map[uint32]c
 	return list, fetchAll(ctx, peer, who.GetEpoch(), held.GetHeld(), list)
 }
 
-// fetchAll reads whole copies, piece by piece.
+// fetchAll fetches whole copies in pieces.
 func fetchAll(ctx context.Context, peer peerv1.PeerServiceClient, epoch uint32, held []*peerv1.Held, list map[uint32]copyAt) error {
 	decoders := map[uint32]*machine.Assembler{}
 	var wants []*peerv1.Want
@@ -152,7 +152,7 @@ func fetchAll(ctx context.Context, peer peerv1.PeerServiceClient, epoch uint32, 
 		for _, piece := range resp.GetPieces() {
 			w := wants[0]
 			wants = wants[1:]
-			if piece.GetMissing() { // an owner's is not copied while it is served
+			if piece.GetMissing() { // an owner does not send the copy of an active partition
 				continue
 			}
 			d := decoders[piece.GetPartition()]

@@ -5,12 +5,11 @@ import (
 	"time"
 )
 
-// The faults of the network are those of a [MemNet]; on Loopback they panic. More
-// of them are at [Cluster.MemNet]; what is done there is not in the History, so
-// leave out [Fair] and [OneGrant] when it takes the state of keys away.
+// The methods below inject network faults through the [MemNet]; on Loopback they panic.
+// [Cluster.MemNet] offers more faults, which are not recorded in the History. A test that
+// uses those must leave out [Fair] and [OneGrant] if they can destroy the state of keys.
 
-// Split cuts both directions between nodes of different groups. Clients reach all
-// nodes still.
+// Split cuts both directions between nodes of different groups. Clients still reach all nodes.
 func (c *Cluster) Split(groups ...[]int) {
 	names := make([][]string, len(groups))
 	for g, group := range groups {
@@ -21,18 +20,17 @@ func (c *Cluster) Split(groups ...[]int) {
 	c.disturb(fmt.Sprint("split ", groups), func(n *MemNet) { n.Split(names...) })
 }
 
-// Cut holds everything that goes from node i to node j; the other direction goes
-// on.
+// Cut holds everything that node i sends to node j. The other direction is not affected.
 func (c *Cluster) Cut(i, j int) {
 	c.disturb(fmt.Sprintf("cut %d->%d", i, j), func(n *MemNet) { n.Cut(c.Name(i), c.Name(j)) })
 }
 
-// Wall holds every stream that node i opens to node j; those that j opens go on.
+// Wall holds every stream that node i opens to node j, but not those that j opens to i.
 func (c *Cluster) Wall(i, j int) {
 	c.disturb(fmt.Sprintf("wall %d->%d", i, j), func(n *MemNet) { n.Wall(c.Name(i), c.Name(j)) })
 }
 
-// Delay makes everything from node i to node j take d.
+// Delay delays everything that node i sends to node j by d.
 func (c *Cluster) Delay(i, j int, d time.Duration) {
 	c.disturb(fmt.Sprintf("delay %d->%d %v", i, j, d), func(n *MemNet) { n.Delay(c.Name(i), c.Name(j), d) })
 }
@@ -47,9 +45,9 @@ func (c *Cluster) Thaw(i int) {
 	c.disturb(fmt.Sprint("thaw ", i), func(n *MemNet) { n.Thaw(c.Name(i)) })
 }
 
-// Deafen makes node i a process that can dial out but not be dialled by other members, as
-// behind a wrong mesh.peer_advertise or a firewall. The streams between it and the others
-// break, whoever opened them, so that it is dialled again.
+// Deafen makes node i a process that can dial other members but that they cannot dial, as
+// with a wrong mesh.peer_advertise or behind a firewall. It breaks all streams between node i
+// and the others, so that both sides have to dial again.
 func (c *Cluster) Deafen(i int) {
 	c.disturb(fmt.Sprint("deafen ", i), func(n *MemNet) {
 		n.Deafen(c.Name(i), peerPort)
@@ -66,18 +64,17 @@ func (c *Cluster) Undeafen(i int) {
 	c.disturb(fmt.Sprint("undeafen ", i), func(n *MemNet) { n.Undeafen(c.Name(i), peerPort) })
 }
 
-// Mend ends a Cut or a Wall of this direction.
+// Mend ends a Cut or a Wall in this direction.
 func (c *Cluster) Mend(i, j int) {
 	c.disturb(fmt.Sprintf("mend %d->%d", i, j), func(n *MemNet) { n.Mend(c.Name(i), c.Name(j)) })
 }
 
-// Reset breaks every stream between nodes i and j; both open new ones.
+// Reset breaks every stream between nodes i and j. Both open new ones.
 func (c *Cluster) Reset(i, j int) {
 	c.disturb(fmt.Sprintf("reset %d-%d", i, j), func(n *MemNet) { n.Reset(c.Name(i), c.Name(j)) })
 }
 
-// Heal ends every fault of the network and every rule for messages. Clocks go on at
-// their rates.
+// Heal ends all network faults and all message rules. Clocks keep their rates.
 func (c *Cluster) Heal() {
 	c.rules.clear()
 	c.memory().Heal()

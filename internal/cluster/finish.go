@@ -5,13 +5,13 @@ import (
 	"fmt"
 )
 
-// Check checks, now, what can be checked while the cluster runs: the state of the
+// Check checks immediately what can be checked while the cluster runs: the state of the
 // nodes and the history so far. Every violation is a *ViolationError.
 func (c *Cluster) Check() error {
 	return errors.Join(c.CheckNodes(), c.checkSeen(), c.checkTold(), c.history.Check(c.opts.Without...), c.checkLinearizable())
 }
 
-// CheckNodes checks Consistent alone, now.
+// CheckNodes checks only Consistent, immediately.
 func (c *Cluster) CheckNodes() error {
 	if !c.opts.checks(Consistent) {
 		return nil
@@ -27,8 +27,8 @@ func (c *Cluster) CheckNodes() error {
 	return errors.Join(errs...)
 }
 
-// checkSeen gives what was seen at the event that broke it and that the history does
-// not show.
+// checkSeen returns the first violation that was detected while it happened and that the
+// history does not show.
 func (c *Cluster) checkSeen() error {
 	if !c.opts.checks(OneOwner) {
 		return nil
@@ -46,7 +46,7 @@ func (c *Cluster) checkLeaks() error {
 	return nil
 }
 
-// finish is the end of a test.
+// finish runs all checks at the end of a test, and prints the evidence if the test failed.
 func (c *Cluster) finish(tb TB) {
 	tb.Helper()
 	errs := []error{c.CheckNodes()}
@@ -61,7 +61,7 @@ func (c *Cluster) finish(tb TB) {
 	}
 }
 
-// done lists the events.
+// done formats the list of events.
 func (h *History) done() string {
 	s := ""
 	for _, e := range h.Events() {

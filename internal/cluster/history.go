@@ -16,7 +16,7 @@ import (
 // Op is what a call asked for.
 type Op string
 
-// The calls that a History has.
+// The calls that a History records.
 const (
 	Acquire Op = "acquire"
 	Renew   Op = "renew"
@@ -25,12 +25,12 @@ const (
 	GiveUp  Op = "give up"
 	Get     Op = "get"
 	Check   Op = "check"
-	// Expire is none of a client's: see [Cluster.Expire].
+	// Expire is not a client's call: see [Cluster.Expire].
 	Expire Op = "expire"
 )
 
-// Call is one message of a client to a node and its answer. What a user calls once
-// is several calls if the client had to try again.
+// Call is one message of a client to a node, with its answer. One call of a user is several
+// Calls if the client retried.
 type Call struct {
 	// Client is the id of the client that made the call.
 	Client    string
@@ -39,42 +39,43 @@ type Call struct {
 	RequestID string
 	Mode      sharelock.Mode
 	Slots     uint32
-	// Start is before the message was sent, End after its answer came; zero while
-	// none has.
+	// Start is a time before the message was sent, End a time after its answer came. End is
+	// zero while there is no answer.
 	Start, End time.Time
 	// Err is the answer, if it was an error.
 	Err error
-	// Token is the one that the call named, or that it was granted.
+	// Token is the token that the call named or was granted.
 	Token sharelock.Token
-	// SafeUntil, of an acquire or a renewal that succeeded, is until when the client
-	// may rely on the lock: what the answer called safe, from Start (Q3).
+	// SafeUntil is set for an acquire or a renewal that succeeded: the client may rely on the
+	// lock until then. It is Start plus the safe time in the answer (Q3).
 	SafeUntil time.Time
-	// last, of an acquire that succeeded, is when the hold ends, renewed or not; zero is never.
+	// last is set for an acquire that succeeded: the end of the hold even if it is renewed.
+	// Zero means no such end.
 	last time.Time
-	// Kept: the renewal was made by the node, for a session that keeps the lock alive. It
-	// starts with the keepalive that it counts from.
+	// Kept means that the node made this renewal, for a session that keeps the lock alive.
+	// Start is then when the client sent the keepalive from which the renewal counts.
 	Kept bool
-	// Epoch and Waiters, of a Get that succeeded, are the owner's epoch and the
-	// request ids in the queue.
+	// Epoch and Waiters are set for a Get that succeeded: the owner's epoch, and the request
+	// ids in the queue.
 	Epoch   uint32
 	Waiters []string
-	// Holds, of a Get or Check that succeeded, are the grants that it showed, and
-	// HoldCount how many there were in all.
+	// Holds is set for a Get or Check that succeeded: the grants in the answer. HoldCount is
+	// the number of all grants, including those that the answer left out.
 	Holds     []sharelock.Hold
 	HoldCount int
 	// Current is the answer of a Check.
 	Current bool
-	// rate is that of the client's clock.
+	// rate is the rate of the client's clock.
 	rate float64
 }
 
-// OK reports whether the call was answered, and not with an error.
+// OK reports whether the call was answered without an error.
 func (c Call) OK() bool { return !c.End.IsZero() && c.Err == nil }
 
-// EventKind is what happened to a node.
+// EventKind says what happened to a node.
 type EventKind string
 
-// The events of a History.
+// The kinds of events in a History.
 const (
 	Started   EventKind = "started"
 	Stopped   EventKind = "stopped"
@@ -88,29 +89,29 @@ const (
 type Event struct {
 	At   time.Time
 	Kind EventKind
-	Node int    // of events of one node
+	Node int    // if the event concerns one node
 	What string // for people; may be empty
 }
 
-// History is what clients did and saw, and what was done to the nodes. All
-// methods are safe for concurrent use.
+// History records what clients did and saw, and what was done to the nodes. All methods are
+// safe for concurrent use.
 type History struct {
 	start time.Time
 
 	mu     sync.Mutex
-	calls  []*Call // in about the order of their start; guarded by mu
+	calls  []*Call // roughly ordered by start; guarded by mu
 	events []Event // guarded by mu
 	watch  *watch  // guarded by mu
-	// lasts are the ends of holds that have a longest time, as their clients know them; guarded
-	// by mu.
-	lasts map[grantOf]time.Time
-	// violation is the first that was seen while it happened; broken is closed then.
+	// lasts holds the latest possible end of each hold that has one, as its client knows it.
 	// Guarded by mu.
+	lasts map[grantOf]time.Time
+	// violation is the first violation that was detected while it happened; broken is closed
+	// at that moment. Both are guarded by mu.
 	violation *ViolationError
 	broken    chan struct{}
 }
 
-// grantOf names a grant.
+// grantOf identifies a grant.
 type grantOf struct {
 	key   string
 	token sharelock.Token
@@ -120,11 +121,11 @@ func newHistory(start time.Time) *History {
 	return &History{start: start, watch: newWatch(), lasts: map[grantOf]time.Time{}, broken: make(chan struct{})}
 }
 
-// Broken is closed when an invariant breaks, at the very event; not all invariants
-// can be seen then, see Check.
+// Broken is closed at the moment in which an invariant breaks. Not all invariants can be
+// checked that early, see Check.
 func (h *History) Broken() <-chan struct{} { return h.broken }
 
-// Violation is what closed Broken.
+// Violation returns the violation that closed Broken.
 func (h *History) Violation() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -134,14 +135,14 @@ func (h *History) Violation() error {
 	return h.violation
 }
 
-// fail notes a violation.
+// fail records a violation.
 func (h *History) fail(v *ViolationError) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.failLocked(v)
 }
 
-// failLocked is fail for who holds mu.
+// failLocked is fail for callers that hold mu.
 func (h *History) failLocked(v *ViolationError) {
 	if h.violation == nil {
 		h.violation = v
@@ -149,7 +150,7 @@ func (h *History) failLocked(v *ViolationError) {
 	}
 }
 
-// about gives the calls of a key so far. It needs mu.
+// about returns the calls of a key so far. The caller must hold mu.
 func (h *History) about(key string) []Call {
 	var list []Call
 	for _, c := range h.calls {
@@ -160,7 +161,7 @@ func (h *History) about(key string) []Call {
 	return list
 }
 
-// Calls gives all calls up to now, in the order in which they were sent.
+// Calls returns all calls so far, in the order in which they were sent.
 func (h *History) Calls() []Call {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -172,7 +173,7 @@ func (h *History) Calls() []Call {
 	return calls
 }
 
-// Events gives all events up to now, in their order.
+// Events returns all events so far, in order.
 func (h *History) Events() []Event {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -187,13 +188,13 @@ func (h *History) note(e Event) {
 	h.watch.event(e)
 }
 
-// begin writes down that a call is sent; it must be called before it is.
+// begin records a call. It must be called before the call is sent.
 func (h *History) begin(c Call) *Call {
 	c.Start = time.Now()
 	return h.beginAt(c)
 }
 
-// beginAt is begin of a call that was sent, with others, before it is written down.
+// beginAt is begin for a call that was already sent, at c.Start.
 func (h *History) beginAt(c Call) *Call {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -202,7 +203,7 @@ func (h *History) beginAt(c Call) *Call {
 	return &c
 }
 
-// end writes down the answer; it must be called before the client sees it.
+// end records the answer. It must be called before the client sees the answer.
 func (h *History) end(c *Call, answer func(c *Call)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -216,8 +217,7 @@ func (h *History) end(c *Call, answer func(c *Call)) {
 	}
 }
 
-// intercept writes down every call of the connections of a client whose clock runs at
-// a rate.
+// intercept records every call on the connections of a client whose clock runs at a rate.
 func (h *History) intercept(name string, rate float64) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, next grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		sent, ok := asCall(req)
@@ -238,7 +238,7 @@ func (h *History) intercept(name string, rate float64) grpc.UnaryClientIntercept
 	}
 }
 
-// asCall reads the requests that a History has.
+// asCall converts the requests that a History records.
 func asCall(req any) (Call, bool) {
 	switch r := req.(type) {
 	case *sharelockv1.AcquireRequest:
@@ -260,10 +260,11 @@ func asCall(req any) (Call, bool) {
 	return Call{}, false
 }
 
-// safeFor counts what an answer called safe from the send, on the client's clock (Q3).
+// safeFor sets SafeUntil from the safe time in the answer, which counts from the send and on
+// the client's clock (Q3).
 func (c *Call) safeFor(d time.Duration) { c.SafeUntil = c.after(d) }
 
-// after is so long after the send, on the client's clock.
+// after returns the time d after the send, on the client's clock.
 func (c *Call) after(d time.Duration) time.Time {
 	if c.rate != 0 && c.rate != 1 {
 		d = time.Duration(float64(d) / c.rate)
@@ -271,7 +272,7 @@ func (c *Call) after(d time.Duration) time.Time {
 	return c.Start.Add(d)
 }
 
-// granted reads the hold that answers an acquire.
+// granted takes over the hold that answers an acquire.
 func (c *Call) granted(h sharelock.Hold) {
 	c.Token = h.Token
 	c.safeFor(h.SafeFor)
@@ -280,7 +281,7 @@ func (c *Call) granted(h sharelock.Hold) {
 	}
 }
 
-// take reads the answer to the call.
+// take takes over the answer to the call.
 func (c *Call) take(reply any) {
 	switch r := reply.(type) {
 	case *sharelockv1.AcquireResponse:
@@ -299,7 +300,7 @@ func (c *Call) take(reply any) {
 	}
 }
 
-// line is the call for people, with times from the start of the history.
+// line formats the call for people, with times relative to the start of the history.
 func (h *History) line(c Call) string {
 	since := func(t time.Time) string { return t.Sub(h.start).Round(time.Microsecond).String() }
 	s := fmt.Sprintf("+%s %s %s %q", since(c.Start), c.Client, c.Op, c.Key)

@@ -14,12 +14,12 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// record writes down every call of a client's session.
+// record returns f with every call of the session recorded.
 func (h *History) record(f clienthook.Frames, name string, rate float64) clienthook.Frames {
 	return &recorded{Frames: f, history: h, client: name, rate: rate, calls: map[uint64]*Call{}, kept: map[uint64]sessionwire.Keep{}, alive: map[uint64]time.Time{}}
 }
 
-// recorded is a session whose calls are written down.
+// recorded is a session whose calls are recorded.
 type recorded struct {
 	clienthook.Frames
 	history *History
@@ -27,9 +27,9 @@ type recorded struct {
 	rate    float64
 
 	mu    sync.Mutex
-	calls map[uint64]*Call // under way; guarded by mu
-	// kept are the holds that the node keeps alive; alive is when each keepalive was
-	// sent. Guarded by mu.
+	calls map[uint64]*Call // in flight; guarded by mu
+	// kept holds the holds that the node keeps alive. alive holds when each keepalive was sent.
+	// Both are guarded by mu.
 	kept  map[uint64]sessionwire.Keep
 	alive map[uint64]time.Time
 }
@@ -59,7 +59,7 @@ func (r *recorded) Send(message []byte) error {
 	return r.Frames.Send(message)
 }
 
-// keeps reads what a message asks for beside its calls.
+// keeps records the keepalives, attaches and detaches in a message.
 func (r *recorded) keeps(data []byte) error {
 	var (
 		reader sessionwire.KeepReader
@@ -84,12 +84,12 @@ func (r *recorded) keeps(data []byte) error {
 	}
 }
 
-// oldKeepalives is how many later ones make a keepalive so old that a renewal as of it
-// is worth nothing.
+// oldKeepalives is the number of keepalives that are remembered. A renewal that counts from an
+// older one does not prolong anything.
 const oldKeepalives = 1 << 14
 
-// told reads what a message says of holds that are kept: each renewal is a call of its
-// own, made when the keepalive was sent that it counts from.
+// told records what a message says about holds that the node keeps alive. Each renewal is a
+// Call that starts when the client sent the keepalive from which the renewal counts.
 func (r *recorded) told(data []byte) error {
 	var (
 		reader sessionwire.KeptReader
@@ -101,13 +101,13 @@ func (r *recorded) told(data []byte) error {
 			return err
 		}
 		k, ok := r.kept[told.ID]
-		if !ok || told.Position > 0 { // that is of a call
+		if !ok || told.Position > 0 { // part of the answer to a call
 			continue
 		}
 		c := Call{Client: r.client, rate: r.rate, Op: Renew, Kept: true, Key: k.Key, Token: k.Token, Start: r.alive[told.Keepalive]}
 		if told.Status != nil {
 			delete(r.kept, told.ID)
-			// What is no grant any more stays none: it is as true now as when the owner said so.
+			// The hold has ended and stays ended, so the answer is as true now as when the owner gave it.
 			c.Start = time.Now()
 			r.history.end(r.history.beginAt(c), func(c *Call) { c.Err = statusOf(told.Status) })
 			continue
@@ -135,7 +135,7 @@ func (r *recorded) sent(c *sessionwire.Call) {
 	case sessionwire.CallGiveUp:
 		call.Op, call.RequestID = GiveUp, c.RequestID
 	case sessionwire.CallCancel:
-		// The client does not look at its answer any more.
+		// The client ignores the answer of a call that it has cancelled.
 		if given := r.calls[c.ID]; given != nil {
 			delete(r.calls, c.ID)
 			r.history.end(given, func(c *Call) { c.Err = context.Canceled })
@@ -181,7 +181,7 @@ func (r *recorded) Recv() ([]byte, error) {
 	return message, err
 }
 
-// statusOf is the error of a status in wire format.
+// statusOf decodes an encoded status.
 func statusOf(b []byte) error {
 	var p spb.Status
 	if err := proto.Unmarshal(b, &p); err != nil {
@@ -190,7 +190,7 @@ func statusOf(b []byte) error {
 	return sharelockv1.FromError(status.ErrorProto(&p))
 }
 
-// answered reads the answer to a call of a session.
+// answered takes over the answer to a call of a session.
 func (c *Call) answered(a *sessionwire.Reply) {
 	if a.Status != nil {
 		c.Err = statusOf(a.Status)

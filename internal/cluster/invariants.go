@@ -11,20 +11,20 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// ViolationError is an invariant that did not hold, and the evidence.
+// ViolationError says which invariant was violated, with the evidence.
 type ViolationError struct {
 	Invariant Invariant
 	What      string
 }
 
-// Error names the invariant first.
+// Error starts with the name of the invariant.
 func (e *ViolationError) Error() string { return string(e.Invariant) + ": " + e.What }
 
-// mostViolations is how many of each invariant are reported: one bug mostly shows
-// in many keys.
+// mostViolations bounds how many violations of each invariant are reported, because one bug
+// often shows in many keys.
 const mostViolations = 3
 
-// Check checks the invariants that a history shows, leaving out some, and gives
+// Check checks the invariants that a history can show, except those in without. It returns
 // all violations joined; each is a *ViolationError.
 func (h *History) Check(without ...Invariant) error {
 	calls, events := h.Calls(), h.Events()
@@ -58,8 +58,7 @@ func (h *History) Check(without ...Invariant) error {
 	return errors.Join(errs...)
 }
 
-// evidence shows the calls that contradict each other, and what else the key saw
-// around them.
+// evidence formats the calls that contradict each other, and the calls of the key around them.
 func (h *History) evidence(against, all []Call) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "key %q:\n", against[0].Key)
@@ -88,22 +87,22 @@ func (h *History) evidence(against, all []Call) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// keyHistory is what a history has about one key. Its methods give the calls that
-// violate an invariant, nil if none do.
+// keyHistory is the part of a history about one key. Its methods return the calls that
+// violate an invariant, or nil.
 type keyHistory struct {
 	calls  []Call // in the order of their start
 	events []Event
 }
 
-// belief is a time in which a client relies on a grant.
+// belief is a period in which a client relies on a grant.
 type belief struct {
 	grant       Call
 	from, until time.Time
 }
 
-// beliefs gives, for each token, when its client relied on it: from the answer of
-// an acquire, as long as answers that came in time made it safe, and no longer
-// than to the send of its release, or of what gives its request up.
+// beliefs returns, for each token, when its client relied on it. A belief begins with the
+// answer to an acquire and lasts as long as answers that came in time say that it is safe.
+// It ends early when the client sends the release, or gives up the request.
 func (k keyHistory) beliefs() []belief {
 	updates, ended := map[sharelock.Token][]Call{}, map[sharelock.Token]time.Time{}
 	end := func(t sharelock.Token, at time.Time) {
@@ -139,7 +138,7 @@ func (k keyHistory) beliefs() []belief {
 			}
 		}
 		for _, f := range forced {
-			// Whoever was granted the key while all were thrown out may be among them.
+			// A call that ends all holds of a key may also have ended a hold that was granted meanwhile.
 			if f.Token == t || f.Token == 0 && (f.End.IsZero() || updates[t][0].Start.Before(f.End)) {
 				end(t, f.Start)
 			}
@@ -157,7 +156,7 @@ func (k keyHistory) beliefs() []belief {
 	return all
 }
 
-// believed joins the answers about one token.
+// believed merges the answers about one token into beliefs.
 func believed(updates []Call) []belief {
 	slices.SortStableFunc(updates, func(a, b Call) int { return a.End.Compare(b.End) })
 	var list []belief
@@ -176,7 +175,7 @@ func believed(updates []Call) []belief {
 	return list
 }
 
-// together finds clients that relied on the key at once and must not. OneHolder.
+// together returns clients that relied on the key at the same time and must not (OneHolder).
 func (k keyHistory) together() []Call {
 	all := k.beliefs()
 	slices.SortStableFunc(all, func(a, b belief) int { return a.from.Compare(b.from) })
@@ -209,8 +208,7 @@ func grants(list []belief) []Call {
 	return calls
 }
 
-// granted gives the acquires that were granted, and when each request id was first
-// sent.
+// granted returns the acquires that were granted, and when each request id was first sent.
 func (k keyHistory) granted() (list []Call, sent map[string]time.Time) {
 	sent = map[string]time.Time{}
 	for _, c := range k.calls {
@@ -227,13 +225,13 @@ func (k keyHistory) granted() (list []Call, sent map[string]time.Time) {
 	return list, sent
 }
 
-// shrinking finds a grant, asked for after another had been answered, whose token
-// is not larger. TokensGrow.
+// shrinking returns a grant whose token is not larger than that of an earlier grant, which was
+// answered before the request for the later one was sent (TokensGrow).
 func (k keyHistory) shrinking() []Call {
 	list, sent := k.granted()
 	ended := slices.Clone(list)
 	slices.SortStableFunc(ended, func(a, b Call) int { return a.End.Compare(b.End) })
-	// A retry may bring the token of its first send.
+	// A retry may be answered with the token of the first send, so the first send counts.
 	slices.SortStableFunc(list, func(a, b Call) int { return sent[a.RequestID].Compare(sent[b.RequestID]) })
 	var largest Call
 	for _, c := range list {
@@ -250,8 +248,8 @@ func (k keyHistory) shrinking() []Call {
 	return nil
 }
 
-// grantedTwice finds a request id with two tokens although no state was lost, which
-// never happens within an epoch. OneGrant.
+// grantedTwice returns a grant of a request id that has another token already, although no
+// state was lost. State is never lost within an epoch (OneGrant).
 func (k keyHistory) grantedTwice() []Call {
 	list, sent := k.granted()
 	first := map[string]Call{}
@@ -267,8 +265,8 @@ func (k keyHistory) grantedTwice() []Call {
 	return nil
 }
 
-// happened says whether one of these events was between two times, or a disturbance
-// lasted until then.
+// happened reports whether one of these events happened between two times, or whether a
+// disturbance lasted into that period.
 func (k keyHistory) happened(from, to time.Time, kinds ...EventKind) bool {
 	lasting := false
 	for _, e := range k.events {
@@ -285,14 +283,14 @@ func (k keyHistory) happened(from, to time.Time, kinds ...EventKind) bool {
 	return lasting
 }
 
-// aftermath is how long after its end a disturbance may still cost a member its place
-// in the view, and so state.
+// aftermath is how long after its end a disturbance may still cause the removal of a member
+// from the view, and so a loss of state.
 const aftermath = 10 * time.Second
 
-// overtaken finds two waiters that a Get has shown in line, of which the later was
-// granted first. Only those count whose one and only send was under way all the
-// time, in an epoch and a time in which nothing was done to a node: others may have
-// lost their place, or been passed over (Q5). Fair.
+// overtaken returns two waiters that a Get has shown in the queue, of which the later one was
+// granted first (Fair). It considers only waiters whose only send was in flight all the time,
+// in one epoch, while nothing was done to a node. Others may have lost their place or been
+// passed over (Q5).
 func (k keyHistory) overtaken() []Call {
 	acquires := map[string][]Call{}
 	for _, c := range k.calls {
@@ -318,7 +316,7 @@ func (k keyHistory) overtaken() []Call {
 	return nil
 }
 
-// outOfLine finds the two in a line of granted waiters.
+// outOfLine returns the two, from a line of granted waiters.
 func (k keyHistory) outOfLine(line []Call) []Call {
 	if len(line) < 2 {
 		return nil

@@ -9,33 +9,32 @@ import (
 	"time"
 )
 
-// leaks finds the goroutines that belong to one cluster: they, and whatever they
-// start, carry a label of the profiler. So it works with other tests running
-// beside.
+// leaks finds the goroutines that belong to one cluster. They, and the goroutines that they
+// start, carry a profiler label, so other tests may run at the same time.
 type leaks struct {
 	id string
-	// patience is how long they may take to end after the cluster has: memberlist and
-	// gRPC do not wait for all of theirs.
+	// patience is how long goroutines may take to end after the cluster has ended. memberlist
+	// and gRPC do not wait for all of theirs.
 	patience time.Duration
 }
 
 const leakLabel = "testcluster"
 
-// newLeaks is for a cluster with leases of this length. A node's gossip probes others
-// every quarter of a lease, and a process that hears nobody waits up to eight times
-// as long for the answer to a probe, whether it has been shut down or not.
+// newLeaks is for a cluster with leases of this length. A node's gossip probes others every
+// quarter of a lease. A process that hears nobody waits up to eight times as long for the
+// answer to a probe, even after it has been shut down.
 func newLeaks(lease time.Duration) leaks {
 	return leaks{id: rand.Text(), patience: 5*time.Second + 8*lease/4}
 }
 
-// watch runs f; the goroutines that it starts are the cluster's.
+// watch runs f. The goroutines that f starts belong to the cluster.
 func (l leaks) watch(ctx context.Context, f func(ctx context.Context) error) error {
 	var err error
 	pprof.Do(ctx, pprof.Labels(leakLabel, l.id), func(ctx context.Context) { err = f(ctx) })
 	return err
 }
 
-// left gives the stacks of the goroutines that do not end, or "".
+// left returns the stacks of the goroutines that did not end in time, or "".
 func (l leaks) left() string {
 	deadline := time.NewTimer(l.patience)
 	defer deadline.Stop()
@@ -54,11 +53,11 @@ func (l leaks) left() string {
 	}
 }
 
-// stacks gives the stacks of the goroutines that are there now.
+// stacks returns the stacks of the goroutines that exist now.
 func (l leaks) stacks() string {
 	var b bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&b, 1); err != nil {
-		return err.Error() // a buffer takes everything
+		return err.Error() // cannot happen: a buffer accepts all writes
 	}
 	var ours []string
 	for group := range strings.SplitSeq(b.String(), "\n\n") {

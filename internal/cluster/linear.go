@@ -8,12 +8,12 @@ import (
 	"github.com/sgkandale/sharelock/internal/linear"
 )
 
-// mostLinear is the longest history that is checked for Linearizable when a test
-// ends: beyond it, the search takes longer than most tests. Linear gives the calls
-// to whoever wants more.
+// mostLinear is the length of the longest history that is checked for Linearizable at the end
+// of a test. For longer ones the search takes longer than most tests. A test that wants more
+// can use Linear.
 const mostLinear = 50_000
 
-// Linear gives the calls as package linear takes them.
+// Linear returns the calls in the form that package linear checks.
 func (h *History) Linear() []linear.Call {
 	calls := h.Calls()
 	granted := map[[2]string]sharelock.Token{}
@@ -25,8 +25,8 @@ func (h *History) Linear() []linear.Call {
 	list := make([]linear.Call, 0, len(calls))
 	for _, c := range calls {
 		if c.Op == GiveUp {
-			// A release, if there was a grant that somebody was told of. Whether there was one
-			// left to release is not answered.
+			// Giving up releases the grant, if the client learned of one. The answer does not say
+			// whether there was still a hold to release.
 			if c.Token = granted[[2]string{c.Key, c.RequestID}]; c.Token == 0 {
 				continue
 			}
@@ -37,7 +37,7 @@ func (h *History) Linear() []linear.Call {
 	return list
 }
 
-// errUnknown is the outcome of a release of which nothing is known.
+// errUnknown marks a release whose outcome is unknown.
 var errUnknown = errors.New("the outcome is unknown")
 
 func (c Call) linear() linear.Call {
@@ -47,7 +47,7 @@ func (c Call) linear() linear.Call {
 		Holds: shown(c.Holds), Some: c.HoldCount > len(c.Holds),
 	}
 	if c.Op == Expire {
-		l.Op = linear.Force // to the model it is all one who ends a hold
+		l.Op = linear.Force // the model does not distinguish who ends a hold
 	}
 	switch {
 	case c.OK():
@@ -58,7 +58,7 @@ func (c Call) linear() linear.Call {
 			l.Holds = shown(refusal.Holds)
 		}
 	case c.Op == Acquire || c.Op == Check:
-		// Whatever else is answered, an earlier send of it may have been granted.
+		// Any other answer leaves open whether an earlier send of the request was granted.
 	case errors.Is(c.Err, sharelock.ErrNotHeld) || errors.Is(c.Err, sharelock.ErrStaleToken):
 		l.Outcome = linear.Refused
 	}
@@ -82,15 +82,15 @@ func (c *Cluster) checkLinearizable() error {
 		return nil
 	}
 	err := linear.Check(calls, c.troubled(calls[0].Start))
-	if err != nil && !errors.Is(err, linear.ErrUndecided) { // that is no proof of anything
+	if err != nil && !errors.Is(err, linear.ErrUndecided) { // an undecided search proves nothing
 		return &ViolationError{Linearizable, err.Error()}
 	}
 	return nil
 }
 
-// troubled is from when on a node may have lost state or been removed from the view:
-// since something was done to a node. In real time a machine that is too busy does
-// the same without being asked.
+// troubled returns from when on a node may have lost state or been removed from the view:
+// since the first fault, or since the first call in real time, because there an overloaded
+// machine has the same effect.
 func (c *Cluster) troubled(first time.Time) time.Time {
 	if c.net == nil {
 		return first

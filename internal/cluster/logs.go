@@ -12,15 +12,15 @@ import (
 // keptLines is how many log lines of each node a failed test prints.
 const keptLines = 150
 
-// logs keeps the last lines of every node, apart from each other so that a noisy
-// one does not push out the others'.
+// logs keeps the last lines of every node. Each node has its own buffer, so that one with
+// many lines does not evict those of the others.
 type logs struct {
 	start time.Time
 	level slog.Level
 
 	mu  sync.Mutex
 	out io.Writer // guarded by mu
-	// rings are the nodes' lines, by index. Guarded by mu.
+	// rings holds the nodes' lines, by index. Guarded by mu.
 	rings map[int][]logLine
 }
 
@@ -33,7 +33,7 @@ func newLogs(o Options, start time.Time) *logs {
 	return &logs{start: start, level: o.LogLevel, out: o.Logs, rings: map[int][]logLine{}}
 }
 
-// of is the logger of a node. Times are counted from the start of the cluster.
+// of returns the logger of a node. Its times count from the start of the cluster.
 func (l *logs) of(index int) *slog.Logger {
 	return slog.New(slog.NewTextHandler(logWriter{l, index}, &slog.HandlerOptions{
 		Level: l.level,
@@ -51,7 +51,7 @@ type logWriter struct {
 	index int
 }
 
-// Write takes one line, as slog's handlers hand them over.
+// Write stores one line; slog's handlers write one line a call.
 func (w logWriter) Write(p []byte) (int, error) {
 	l := w.logs
 	l.mu.Lock()
@@ -67,7 +67,7 @@ func (w logWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// last is the last lines of all nodes, merged by time.
+// last returns the last lines of all nodes, merged by time.
 func (l *logs) last() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

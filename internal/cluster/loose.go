@@ -12,38 +12,38 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// loose is a stream of messages that have nothing to do with each other: the link
-// between two members, or a client's session. Each message has a fate of its own.
+// loose is a stream whose messages are independent of each other: the link between two
+// members, or a client's session. Rules apply to each message separately.
 type loose struct {
 	tap tap
 	to  int
-	// below is the stream itself. Its messages are bytes.
+	// below is the underlying stream. Its messages are bytes.
 	below pipe
-	// there and back take a message of one direction apart.
+	// there and back split a message of one direction into its parts.
 	there, back func(m []byte) []part
-	// ctx ends with the stream, which cancel breaks.
+	// ctx ends with the stream. cancel breaks the stream.
 	ctx    context.Context //nolint:containedctx // the lifetime of the stream
 	cancel context.CancelFunc
 	wake   chan struct{}
 
-	// turn is held by the one who sends; not a mutex, since sending may wait, and a
-	// bubble's time stands still while somebody waits for a mutex.
+	// turn is held by the goroutine that sends. It is not a mutex, because a send may block, and
+	// a bubble's time stands still while a goroutine waits for a mutex.
 	turn chan struct{}
 
 	mu    sync.Mutex
 	inbox [][]byte // answers that have arrived; guarded by mu
-	err   error    // the end of the answers; guarded by mu
-	read  bool     // somebody reads the stream; guarded by mu
+	err   error    // how the answers ended; guarded by mu
+	read  bool     // a goroutine reads the stream; guarded by mu
 }
 
-// pipe is a stream of messages below a loose one. What it is given to send it does
-// not keep; what it receives is the caller's.
+// pipe is the stream of messages below a loose one. Send does not keep its argument, and the
+// caller owns what Recv returns.
 type pipe interface {
 	Send(m []byte) error
 	Recv() ([]byte, error)
 }
 
-// part is one message of a kind.
+// part is one part of a message, with its kind.
 type part struct {
 	kind Kind
 	m    []byte
@@ -53,21 +53,21 @@ func newLoose(t tap, to int, below pipe, ctx context.Context, cancel context.Can
 	return &loose{tap: t, to: to, below: below, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 }
 
-// whole is a message that is not taken apart.
+// whole returns a function that does not split messages.
 func whole(k Kind) func(m []byte) []part {
 	return func(m []byte) []part { return []part{{k, m}} }
 }
 
-// encode gives a part's bytes.
+// encode returns a part with its encoded message.
 func encode(k Kind, m proto.Message) part {
 	data, err := proto.Marshal(m)
 	if err != nil {
-		panic(err) // it was decoded a moment ago
+		panic(err) // it has just been decoded
 	}
 	return part{k, data}
 }
 
-// requestParts takes what a member says to another apart.
+// requestParts splits a message of the member that dialled.
 func requestParts(m []byte) (list []part) {
 	var r peerv1.LinkRequest
 	if err := proto.Unmarshal(m, &r); err != nil {
@@ -85,7 +85,7 @@ func requestParts(m []byte) (list []part) {
 	return list
 }
 
-// responseParts takes what a member answers apart.
+// responseParts splits a message of the member that was dialled.
 func responseParts(m []byte) (list []part) {
 	var r peerv1.LinkResponse
 	if err := proto.Unmarshal(m, &r); err != nil {
@@ -103,10 +103,10 @@ func responseParts(m []byte) (list []part) {
 	return list
 }
 
-// alone: the message may be lost, and those behind it arrive.
+// alone reports whether a message may be lost while those behind it arrive.
 func (k Kind) alone() bool { return k == Entries || k == Acks || k == Ping || k == Pong }
 
-// Send passes a message on, in parts with a fate of their own each.
+// Send sends a message. While there are rules it is split, and they apply to each part.
 func (s *loose) Send(m []byte) error {
 	rules := s.tap.cluster.rules
 	if !rules.some.Load() {
@@ -146,7 +146,7 @@ func (s *loose) now(m []byte) error {
 	return s.below.Send(m)
 }
 
-// Recv gives the next message that has arrived.
+// Recv returns the next message that has arrived.
 func (s *loose) Recv() ([]byte, error) {
 	s.mu.Lock()
 	first := !s.read
@@ -172,8 +172,7 @@ func (s *loose) Recv() ([]byte, error) {
 	}
 }
 
-// receive reads the stream to its end. It ends with the stream, which whoever opened
-// it ends.
+// receive reads the stream to its end. It stops when the side that opened the stream ends it.
 func (s *loose) receive() {
 	rules := s.tap.cluster.rules
 	for {
@@ -228,7 +227,7 @@ type looseSession struct {
 
 var _ clienthook.Frames = (*looseSession)(nil)
 
-// keptFrames are frames whose messages are the caller's, and not kept.
+// keptFrames makes Frames a pipe: it copies messages, so that the caller owns them.
 type keptFrames struct{ clienthook.Frames }
 
 // Send implements pipe.
@@ -240,7 +239,7 @@ func (f keptFrames) Recv() ([]byte, error) {
 	return slices.Clone(m), err
 }
 
-// session puts the tap into a client's session.
+// session applies the rules to a client's session.
 func (t tap) session(addr string, f clienthook.Frames) clienthook.Frames {
 	to, ok := t.cluster.nodeAt(addr)
 	if !ok {
@@ -267,7 +266,7 @@ type looseLink struct {
 
 var _ link.Frames = (*looseLink)(nil)
 
-// link puts the tap into a link.
+// link applies the rules to a link.
 func (t tap) link(addr string, f link.Frames) link.Frames {
 	to, ok := t.cluster.nodeAt(addr)
 	if !ok {

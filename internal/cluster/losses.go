@@ -12,7 +12,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// control remembers the control of a client.
+// control records the control of a client.
 func (c *Cluster) control(ctl clienthook.Control) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -26,13 +26,13 @@ func (c *Cluster) clients() []clienthook.Control {
 	return slices.Clone(c.controls)
 }
 
-// Expire ends all holds of a key, as if their TTLs were over now. First the clients of this cluster
-// that have the locks see them run out, as they do when no renewal is answered in time; then the
-// owner of the key lets the holds expire, tells its backups and serves whoever waits. A client that
-// the cluster has not dialled finds out at its next renewal.
+// Expire ends all holds of a key, as if their TTLs were over now. First they expire at the clients
+// of this cluster that have them, as they do when no renewal is answered in time. Then the owner of
+// the key lets the holds expire, tells its backups and serves the waiters. A client that the cluster
+// has not dialled notices at its next renewal.
 //
-// It returns when the key's next grant is possible, with sharelock.ErrNotHeld if nobody holds the
-// key, and with the owner's error if that cannot act now.
+// It returns when the key can be granted again, with sharelock.ErrNotHeld if nobody holds the key,
+// and with the owner's error if the owner cannot act now.
 func (c *Cluster) Expire(ctx context.Context, key string) error {
 	owner := c.Owner(key)
 	if owner < 0 {
@@ -64,7 +64,7 @@ func (c *Cluster) expire(ctx context.Context, owner *mesh.Node, key string, toke
 	}
 	err := owner.Expire(key, token)
 	if err == nil {
-		// This is answered when the backups know of the end (A3).
+		// The answer comes after the backups have the end of the hold (A3).
 		_, err = owner.CheckToken(ctx, key, token)
 	}
 	c.history.end(call, func(call *Call) { call.Err = err })
@@ -74,10 +74,10 @@ func (c *Cluster) expire(ctx context.Context, owner *mesh.Node, key string, toke
 	return err
 }
 
-// FreezeRenewals makes a lock one that nothing renews any more: neither its client, nor the node
-// that keeps it for the client's session, nor Lock.Renew, which waits for the end. The lock is lost
-// when its TTL is over, at the client first and then at the owner. The lock must be that of a client
-// of this cluster; if it has ended nothing happens.
+// FreezeRenewals stops all renewals of a lock: those of its client and those of the node that keeps it
+// for the client's session. Lock.Renew then blocks until the lock ends. The lock is lost when its TTL
+// is over, at the client first and then at the owner. The lock must belong to a client of this cluster.
+// If it has ended already, nothing happens.
 func (c *Cluster) FreezeRenewals(l *client.Lock) {
 	for _, ctl := range c.clients() {
 		if ctl.Freeze(l.Key(), l.Token()) {

@@ -5,12 +5,12 @@ import (
 	"github.com/sgkandale/sharelock/mesh/network"
 )
 
-// MemNet is the memory network that nodes of a cluster share; [memnet.Net] says
-// what it can do. It has a package of its own so that the tests of package mesh
-// can use it without this one, which imports mesh.
+// MemNet is the memory network that connects the nodes of a cluster; see [memnet.Net]. It
+// has a package of its own because the tests of package mesh use it, and this package
+// imports mesh.
 type MemNet = memnet.Net
 
 var _ network.Network = (*memnet.Host)(nil)
 
-// NewMemNet makes an empty network, see [memnet.New].
+// NewMemNet returns an empty network, see [memnet.New].
 func NewMemNet(seed uint64) *MemNet { return memnet.New(seed) }

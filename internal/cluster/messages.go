@@ -10,14 +10,13 @@ import (
 	"time"
 )
 
-// Kind names what a message says. The answer to a call between members, or a
-// message of the other direction of a stream, has a kind of its own.
+// Kind is the kind of a message. The answer to a call between members has a kind of its own,
+// and so has a message in the other direction of a stream.
 type Kind string
 
-// The kinds of messages. Calls, Entries and Ping, and against them Answers, Acks and
-// Pong, are parts of one stream between two members; a message of it that carries
-// several is taken apart while there are rules. Session messages go between clients
-// and nodes.
+// The kinds of messages. A stream between two members carries Calls, Entries and Ping in one
+// direction, Answers, Acks and Pong in the other. One message may carry several kinds; while
+// there are rules, it is split. Session messages go between clients and nodes.
 const (
 	Probe          Kind = "Probe"
 	Join           Kind = "Join"
@@ -47,31 +46,31 @@ const (
 	SessionAnswers Kind = "session answers"
 )
 
-// The numbers of what are not single nodes.
+// Numbers that stand for more than one node.
 const (
-	// Anyone is any node, and the clients.
+	// Anyone is any node or client.
 	Anyone = -1
-	// Clients are all clients together.
+	// Clients stands for all clients.
 	Clients = -2
 )
 
-// Messages says which messages a rule is about.
+// Messages selects the messages of a rule.
 type Messages struct {
 	// From and To are numbers of nodes, Anyone or Clients.
 	From, To int
-	// Kinds are what they say; none is everything.
+	// Kinds are the kinds of messages; empty means all.
 	Kinds []Kind
-	// Share is how many of those messages meet the rule, by chance; 0 is all.
+	// Share is the fraction of those messages, chosen at random, that the rule matches; 0 means all.
 	Share float64
 }
 
-// Rule is what is done to some messages until it ends. The first rule that a
-// message meets counts.
+// Rule says what happens to some messages until it ends. The first rule that matches a
+// message applies.
 type Rule struct {
 	rules *rules
 	about Messages
 	act   action
-	// least and most bound how late a message is, or its repetition.
+	// least and most bound the delay of a message, or of its repetition.
 	least, most time.Duration
 	until       chan struct{} // closed when the rule ends
 	ended       sync.Once
@@ -82,28 +81,28 @@ type action int
 
 const (
 	pass action = iota
-	// hold: until the rule ends.
+	// hold: the message waits until the rule ends.
 	hold
-	// drop: what carries the message breaks, as after a real loss.
+	// drop: the stream or call that carries the message breaks, as after a real loss.
 	drop
-	// vanish: the message alone is lost.
+	// vanish: only the message is lost.
 	vanish
-	// late: it comes later, and others may overtake it.
+	// late: the message is delayed, and others may overtake it.
 	late
-	// repeat: it comes, and later once more.
+	// repeat: the message is delivered, and delivered again later.
 	repeat
 )
 
-// Met is how many messages have met the rule.
+// Met returns how many messages the rule has matched.
 func (r *Rule) Met() int { return int(r.met.Load()) }
 
-// End ends the rule; what it holds goes on its way.
+// End ends the rule. Messages that it holds are delivered.
 func (r *Rule) End() {
 	r.rules.remove(r)
 	r.ended.Do(func() { close(r.until) })
 }
 
-// WaitMet waits until n messages have met the rule.
+// WaitMet waits until the rule has matched n messages.
 func (r *Rule) WaitMet(ctx context.Context, n int) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -117,34 +116,33 @@ func (r *Rule) WaitMet(ctx context.Context, n int) error {
 	return nil
 }
 
-// HoldMessages holds messages until the rule ends. They arrive then, even if nobody
+// HoldMessages holds messages until the rule ends. They are delivered then, even if nobody
 // waits for the answer any more, but not on a stream that has broken meanwhile.
 func (c *Cluster) HoldMessages(about Messages) *Rule { return c.rule(about, hold, 0, 0) }
 
-// DropMessages loses messages as a network does: the caller hears nothing and takes
-// the connection for broken, a stream is broken.
+// DropMessages loses messages as a network does: the caller gets no answer and considers the
+// connection broken. A stream breaks.
 func (c *Cluster) DropMessages(about Messages) *Rule { return c.rule(about, drop, 0, 0) }
 
-// VanishMessages loses Entries, Acks, Ping and Pong alone, so that what comes after
-// them on the stream still arrives (A3: gaps). Others are dropped.
+// VanishMessages loses only Entries, Acks, Ping and Pong, so that later messages on the stream
+// still arrive (A3: gaps). Other kinds are dropped.
 func (c *Cluster) VanishMessages(about Messages) *Rule { return c.rule(about, vanish, 0, 0) }
 
-// DelayMessages makes each message come after between least and most. Others
-// overtake it: that is how messages are reordered.
+// DelayMessages delays each message by a time between least and most. Later messages
+// overtake it, so this also reorders messages.
 func (c *Cluster) DelayMessages(about Messages, least, most time.Duration) *Rule {
 	return c.rule(about, late, least, most)
 }
 
-// RepeatMessages delivers each message, and once more after between least and most.
-// Calls and session messages are not repeated: nothing comes twice on a stream, and Q2
-// builds on that, since an id that was sent once need not be remembered. Who sends a
-// request again is a node or a client.
+// RepeatMessages delivers each message, and again after a time between least and most. Calls
+// and session messages are not repeated: nothing arrives twice on a stream, and Q2 relies on
+// that, because an id that was sent once need not be remembered. Only a node or a client sends
+// a request again.
 func (c *Cluster) RepeatMessages(about Messages, least, most time.Duration) *Rule {
 	return c.rule(about, repeat, least, most)
 }
 
-// LoseReplies drops every answer of node j to node i: the work is done, and i does
-// not hear of it.
+// LoseReplies drops every answer of node j to node i: j does the work, and i does not learn of it.
 func (c *Cluster) LoseReplies(i, j int) *Rule {
 	return c.DropMessages(Messages{From: j, To: i, Kinds: []Kind{
 		ProbeAnswer, JoinAnswer, LeaseAnswer, TermAnswer, InstallAnswer, AskAnswer, FetchAnswer, SyncAnswer, ActiveAnswer, Answers, Acks, Pong,
@@ -163,9 +161,9 @@ func (a action) String() string {
 	return [...]string{"pass", "hold", "drop", "vanish", "delay", "repeat"}[a]
 }
 
-// rules are what is done to the messages of a cluster.
+// rules holds the rules for the messages of a cluster.
 type rules struct {
-	some atomic.Bool // there are rules
+	some atomic.Bool // there is at least one rule
 	work sync.WaitGroup
 
 	mu     sync.Mutex
@@ -204,7 +202,7 @@ func (rs *rules) clear() {
 	}
 }
 
-// close lets everything go and waits for what was held.
+// close delivers what is held and waits for it.
 func (rs *rules) close() {
 	rs.mu.Lock()
 	if !rs.closed {
@@ -216,14 +214,14 @@ func (rs *rules) close() {
 	rs.work.Wait()
 }
 
-// fate is what becomes of one message.
+// fate says what happens to one message.
 type fate struct {
 	act   action
 	rule  *Rule
 	after time.Duration
 }
 
-// of decides about one message.
+// of returns the fate of one message.
 func (rs *rules) of(from, to int, k Kind) fate {
 	if !rs.some.Load() {
 		return fate{}
@@ -248,7 +246,7 @@ func (rs *rules) of(from, to int, k Kind) fate {
 	return fate{}
 }
 
-// wait returns when the message may go on; false if the cluster has ended, or ctx.
+// wait blocks until the message may go on. It returns false if the cluster or ctx ended first.
 func (f fate) wait(ctx context.Context) bool {
 	if f.act == hold {
 		select {
@@ -270,7 +268,7 @@ func (f fate) wait(ctx context.Context) bool {
 	}
 }
 
-// later runs fn when the message may go on, unless the cluster has ended.
+// later runs fn when the message may go on, unless the cluster ends first.
 func (rs *rules) later(f fate, fn func()) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 // clusterName is the name of all clusters.
 const clusterName = "testcluster"
 
-// errState: a node that runs was to be started, or one that does not to be stopped.
+// errState: a node that runs cannot be started, and one that does not run cannot be stopped.
 var errState = errors.New("not possible now")
 
 // node is one node of a cluster, over all its runs.
@@ -29,13 +29,13 @@ type node struct {
 	clock   *ratedClock
 	pauses  *pauses
 
-	// turn is held by whoever starts or ends this node; not a mutex, since that takes
-	// time, and a bubble's time stands still while somebody waits for a mutex.
+	// turn is held by the goroutine that starts or ends this node. It is not a mutex, because
+	// that takes time, and a bubble's time stands still while a goroutine waits for a mutex.
 	turn chan struct{}
 
 	mu     sync.Mutex
 	mesh   *mesh.Node     // nil while it does not run; guarded by mu
-	ran    bool           // it was started before; guarded by mu
+	ran    bool           // it has been started before; guarded by mu
 	addrs  mesh.Addrs     // of the last run; guarded by mu
 	client *client.Client // nil before the first run; guarded by mu
 }
@@ -56,7 +56,7 @@ func (n *node) addresses() mesh.Addrs {
 	return n.addrs
 }
 
-// config is the node's configuration for its next run. first: it never ran.
+// config returns the node's configuration for its next start. first is set if it never ran.
 func (n *node) config(first bool) mesh.Config {
 	c := n.cluster
 	cfg := mesh.DefaultConfig()
@@ -73,8 +73,8 @@ func (n *node) config(first bool) mesh.Config {
 		}
 		cfg.Seeds = append(cfg.Seeds, addr)
 	}
-	// V0: with nobody to ask, a cluster is founded on command only. Never again, or a
-	// node that was wiped would found another.
+	// V0: a process that has nobody to ask founds a cluster only on command. The command is given
+	// only once, or a node that was wiped would found another cluster.
 	cfg.Found = first && n.index == 0 && c.opts.Nodes == 1
 	cfg.HTTPListen, cfg.GRPCListen = n.place.http, n.place.grpc
 	cfg.PeerListen, cfg.GossipListen = n.place.peer, n.place.gossip
@@ -94,7 +94,7 @@ func (n *node) config(first bool) mesh.Config {
 	return cfg
 }
 
-// up starts the node and, the first time, a client of it.
+// up starts the node. The first time, it also dials a client of the node.
 func (n *node) up(ctx context.Context) error {
 	n.turn <- struct{}{}
 	defer func() { <-n.turn }()
@@ -137,7 +137,7 @@ func (n *node) up(ctx context.Context) error {
 	return nil
 }
 
-// take gives the running node to whoever ends it, who holds turn.
+// take removes the running node and returns it to the caller, which holds turn and ends it.
 func (n *node) take() *mesh.Node {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -153,7 +153,7 @@ func (n *node) stop(ctx context.Context) error {
 	if m == nil {
 		return fmt.Errorf("stop node %d: %w: it does not run", n.index, errState)
 	}
-	// It is there for everybody until it has handed its keys over.
+	// The node stays visible until it has handed its keys over.
 	err := m.Stop(ctx)
 	n.take()
 	n.cluster.history.note(Event{Kind: Stopped, Node: n.index})
@@ -175,7 +175,7 @@ func (n *node) kill() {
 	m.Kill()
 }
 
-// end kills the node for good and gives up its addresses.
+// end kills the node for good and releases its addresses.
 func (n *node) end() error {
 	n.kill()
 	return n.place.close()
@@ -184,16 +184,16 @@ func (n *node) end() error {
 // Stop ends node i in good order: it hands its keys over and leaves the view (V7).
 func (c *Cluster) Stop(ctx context.Context, i int) error { return c.at(i).stop(ctx) }
 
-// Kill ends node i as a crash does: it says nothing to anybody and loses its
-// memory. It does nothing to a node that does not run.
+// Kill ends node i as a crash does: it tells nobody and loses its memory. A node that does
+// not run is not affected.
 func (c *Cluster) Kill(i int) { c.at(i).kill() }
 
-// Restart starts node i again, at its addresses and with its data directory. It
-// does not wait until the node has joined: see WaitReady.
+// Restart starts node i again, at its addresses and with its data directory. It does not
+// wait until the node has joined: see WaitReady.
 func (c *Cluster) Restart(ctx context.Context, i int) error { return c.at(i).up(ctx) }
 
-// Wipe removes the data directory of node i, which must not run: when it is
-// started again it is a new member.
+// Wipe removes the data directory of node i, which must not run. When the node is started
+// again, it is a new member.
 func (c *Cluster) Wipe(i int) error {
 	n := c.at(i)
 	n.turn <- struct{}{}
@@ -208,8 +208,8 @@ func (c *Cluster) Wipe(i int) error {
 	return nil
 }
 
-// Add starts one more node, which joins the mesh, and gives its number. It does
-// not wait until the node has joined: see WaitReady.
+// Add starts one more node, which joins the mesh, and returns its number. It does not wait
+// until the node has joined: see WaitReady.
 func (c *Cluster) Add(ctx context.Context) (int, error) {
 	n, err := c.addNode()
 	if err != nil {

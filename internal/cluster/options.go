@@ -11,8 +11,8 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// TB is what a cluster needs of a test; *testing.T, *testing.B and *testing.F
-// have it. Its methods are called from the test's goroutine only.
+// TB is the part of testing.TB that a cluster needs; *testing.T, *testing.B and *testing.F
+// have it. Its methods are called only from the test's goroutine.
 type TB interface {
 	Helper()
 	Logf(format string, args ...any)
@@ -24,102 +24,99 @@ type TB interface {
 	Context() context.Context
 }
 
-// Net is what the nodes of a cluster talk over.
+// Net is the network that connects the nodes of a cluster.
 type Net int
 
 // The networks. The zero value is Loopback.
 const (
-	// Loopback is sockets of this machine, at ports that the system chooses and
-	// that stay the same when a node restarts.
+	// Loopback uses sockets of this machine, at ports that the system chooses and that stay
+	// the same when a node restarts.
 	Loopback Net = iota
-	// Memory is a [MemNet]: links can be cut, and a cluster can live in a bubble of
+	// Memory is a [MemNet]: links can be cut, and a cluster can run in a bubble of
 	// testing/synctest.
 	Memory
 )
 
-// TLS is who uses TLS in a cluster.
+// TLS says which connections of a cluster use TLS.
 type TLS int
 
-// Who uses TLS. The zero value is NoTLS.
+// The values of TLS. The zero value is NoTLS.
 const (
 	NoTLS TLS = iota
-	// TLSMembers are the nodes among themselves.
+	// TLSMembers: connections between nodes.
 	TLSMembers
-	// TLSAll are the nodes and the clients.
+	// TLSAll: connections between nodes, and those of clients.
 	TLSAll
-	// TLSMutual is TLSAll, and the clients must show certificates.
+	// TLSMutual is TLSAll with certificates required from clients.
 	TLSMutual
 )
 
-// Invariant names something that is checked when a test ends. They can only be
-// left out by name, with [Options].Without.
+// Invariant names a property that is checked when a test ends. [Options].Without leaves
+// invariants out, by name.
 type Invariant string
 
 // The invariants.
 const (
-	// OneHolder: at any moment the clients that believe to hold a key may hold it
-	// together. A client believes so from the answer to its acquire until it sends
-	// the release, or until the last moment that an answer called safe, counted from
-	// the send of what it answers (Q3).
+	// OneHolder: clients that believe at the same time that they hold a key may hold it
+	// together. A client believes so from the answer to its acquire until it sends the
+	// release, or until the safe time in an answer is over, counted from the send of the
+	// request that it answers (Q3).
 	OneHolder Invariant = "one-holder"
-	// TokensGrow: what was granted after another grant of the key had been answered
-	// has a larger token.
+	// TokensGrow: a grant that was requested after another grant of the key was answered has
+	// a larger token.
 	TokensGrow Invariant = "tokens-grow"
-	// OneGrant: a request id gets one token (Q2), as long as no state is lost.
+	// OneGrant: a request id gets only one token (Q2), unless state is lost.
 	OneGrant Invariant = "one-grant"
-	// Fair: of two waiters that were seen in a queue and stayed, the first is granted
-	// first.
+	// Fair: of two waiters that were seen in a queue and stayed, the first is granted first.
 	Fair Invariant = "fair"
 	// OneOwner: at most one process is active in a partition in one epoch.
 	OneOwner Invariant = "one-owner"
-	// EqualCopies: when nothing is going on, the backups' copies are their owner's. It
-	// is checked by [Cluster.CheckCopies] only.
+	// EqualCopies: while nothing happens, the backups' copies are equal to their owner's. Only
+	// [Cluster.CheckCopies] checks this.
 	EqualCopies Invariant = "equal-copies"
-	// Told: what watches are told of a key is in its order and leaves nothing out between
-	// synced and the next reset or move; what has ended is not held again; and a grant that
-	// was told is that of a request which was not granted otherwise.
+	// Told: a watch gets the events of a key in order, and without gaps between synced and the
+	// next reset or move. A hold that has ended is not reported as held again. A grant that was
+	// reported belongs to a request that has no other grant.
 	Told Invariant = "told"
-	// Past: who nodes say has held a key is who relied on it then. It is checked by
-	// [Cluster.CheckPast] only.
+	// Past: nodes name as past holders of a key the clients that relied on it then. Only
+	// [Cluster.CheckPast] checks this.
 	Past Invariant = "past"
-	// Linearizable: the calls of every key have an order that explains all answers.
-	// See package linear. A cluster whose clients are not all in its History, or that
-	// is called directly, cannot be checked for it.
+	// Linearizable: the calls of every key have an order that explains all answers, see
+	// package linear. It cannot be checked if clients of the cluster are not recorded in its
+	// History, or if nodes are called directly.
 	Linearizable Invariant = "linearizable"
-	// Consistent: mesh.Node.Check finds nothing on the nodes that run.
+	// Consistent: mesh.Node.Check finds nothing on the running nodes.
 	Consistent Invariant = "consistent"
 	// NoLeaks: no goroutine of the cluster outlives Close.
 	NoLeaks Invariant = "no-leaks"
 )
 
-// Options say what cluster to start. The zero value is one of three nodes on
-// loopback.
+// Options configure a cluster. The zero value means three nodes on loopback.
 type Options struct {
-	// Nodes is how many nodes found the cluster; 0 is 3.
+	// Nodes is how many nodes found the cluster; 0 means 3.
 	Nodes int
-	// Net is what they talk over.
+	// Net is the network between them.
 	Net Net
-	// Timing is the length of the view lease, from which every other interval of
-	// the mesh derives: a crash is noticed after about one of it. 0 is 500 ms; the
-	// least is 200 ms.
+	// Timing is the length of the view lease, from which all other intervals of the mesh are
+	// derived. A crash is noticed after about one lease. 0 means 500 ms; the minimum is 200 ms.
 	Timing time.Duration
-	// MaxTTL is the longest TTL, the default TTL, and (times 1.1) how long keys stay
-	// in quarantine when their state was lost. 0 is 2 s; the least is 1 s.
+	// MaxTTL is the longest TTL and the default TTL. Keys whose state was lost stay in
+	// quarantine for 1.1 times MaxTTL. 0 means 2 s; the minimum is 1 s.
 	MaxTTL time.Duration
-	// Seed decides everything that the harness leaves to chance. 0 is a random one;
-	// a test that fails prints it.
+	// Seed seeds all random choices of the harness. 0 means a random seed, which a failed test
+	// prints.
 	Seed uint64
-	// TLS is who uses it. The certificates are signed by one authority, which is made for the
-	// cluster; see [Cluster.Certify].
+	// TLS says which connections use TLS. An authority that is created for the cluster signs the
+	// certificates; see [Cluster.Certify].
 	TLS TLS
 	// Configure may change the configuration of node i before each of its starts.
 	Configure func(i int, cfg *mesh.Config)
-	// Logs gets the log lines of all nodes as they come. Nil keeps the last ones,
-	// for the report of a failure.
+	// Logs receives the log lines of all nodes as they are written. If it is nil, the last
+	// lines are kept for the report of a failure.
 	Logs io.Writer
-	// LogLevel is the least level of the lines that are kept or written.
+	// LogLevel is the lowest level of the lines that are kept or written.
 	LogLevel slog.Level
-	// Without leaves out invariants.
+	// Without lists invariants that are not checked.
 	Without []Invariant
 }
 

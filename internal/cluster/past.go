@@ -10,14 +10,14 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// Asked counts the questions that CheckPast has asked, and those whose answer was complete.
+// Asked counts the questions of CheckPast, and those whose answer was complete.
 type Asked struct {
 	Questions, Complete int
 }
 
-// CheckPast asks nodes who held keys at times at which clients relied on their grants, by the calls of
-// the history. An answer must name the client, unless it says that it is not complete or that the hold
-// was lost; and if the lock is exclusive, nobody else.
+// CheckPast asks nodes who held keys at times at which clients relied on their grants, according to the
+// history. An answer must name the client, unless it says that it is incomplete or that the hold was
+// lost. For an exclusive lock it must name nobody else.
 func (c *Cluster) CheckPast(ctx context.Context, rnd *rand.Rand, questions int) (asked Asked, err error) {
 	byKey := map[string][]Call{}
 	var keys []string
@@ -54,7 +54,7 @@ func (c *Cluster) CheckPast(ctx context.Context, rnd *rand.Rand, questions int) 
 	return asked, nil
 }
 
-// checkPast asks all nodes that run who held a key, and reports whether all answers were complete.
+// checkPast asks all running nodes who held a key, and reports whether all answers were complete.
 func (c *Cluster) checkPast(ctx context.Context, b belief, at time.Time) (complete bool, err error) {
 	complete = true
 	for _, n := range c.all() {
@@ -83,7 +83,7 @@ func (c *Cluster) checkPast(ctx context.Context, b belief, at time.Time) (comple
 	return complete, nil
 }
 
-// contradicts returns why an answer about a time is wrong, or "".
+// contradicts says why an answer about a time is wrong, or returns "".
 func (b belief) contradicts(h sharelock.History, at time.Time) string {
 	found := false
 	for _, e := range h.Entries {
@@ -102,12 +102,12 @@ func (b belief) contradicts(h sharelock.History, at time.Time) string {
 	return ""
 }
 
-// wasLost reports whether a hold is known to be lost.
+// wasLost reports whether the history says that a hold was lost.
 func wasLost(h sharelock.History, token sharelock.Token) bool {
 	return slices.ContainsFunc(h.Entries, func(e sharelock.PastHold) bool { return e.Token == token && e.End == sharelock.EndLost })
 }
 
-// past is an answer for people.
+// past formats an answer for people.
 func (h *History) past(p sharelock.History) (s string) {
 	for _, e := range p.Entries {
 		s += fmt.Sprintf("\n  token %d/%d of %q from +%v to +%v %s", e.Token.Epoch(), e.Token.Counter(), e.ClientID, e.Acquired.Sub(h.start), e.Ended.Sub(h.start), e.End)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// pauses stop a node at named points.
+// pauses stops a node at named points.
 type pauses struct {
 	mu     sync.Mutex
 	points map[string]*pausePoint // not reached yet; guarded by mu
@@ -22,7 +22,7 @@ type pausePoint struct {
 
 func newPauses() *pauses { return &pauses{points: map[string]*pausePoint{}} }
 
-// at is meshhook.Hooks.Pause.
+// at is passed to nodes as meshhook.Hooks.Pause.
 func (p *pauses) at(point string) {
 	p.mu.Lock()
 	at := p.points[point]
@@ -35,7 +35,7 @@ func (p *pauses) at(point string) {
 	}
 }
 
-// end lets everything go on.
+// end resumes everything that is paused.
 func (p *pauses) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,18 +45,18 @@ func (p *pauses) end() {
 	}
 }
 
-// Pause is a node that is to stop, or has stopped, at a point.
+// Pause is a pause of a node at a point, reached or not.
 type Pause struct {
 	node *node
 	at   *pausePoint
 }
 
-// PauseAt stops the goroutine of node i that comes to a point next, such as
-// owner.PointAnswer, once, and freezes the node's network from that moment until it
-// goes on. The node's clock goes on, as that of a process that was stopped does.
+// PauseAt stops the next goroutine of node i that comes to a point, such as
+// owner.PointAnswer, once. The node's network is frozen from that moment until Resume. The
+// node's clock continues, as that of a stopped process does.
 //
-// In a bubble the node should have little to do then: time stands still while
-// another of its goroutines waits for a mutex of the one that stands.
+// In a bubble the node should have little else to do: time stands still while another of
+// its goroutines waits for a mutex that the stopped goroutine holds.
 func (c *Cluster) PauseAt(i int, point string) *Pause {
 	c.memory()
 	n := c.at(i)
@@ -71,7 +71,7 @@ func (c *Cluster) PauseAt(i int, point string) *Pause {
 	return &Pause{n, at}
 }
 
-// Reached returns when the node stands at the point.
+// Reached blocks until the node has stopped at the point.
 func (p *Pause) Reached(ctx context.Context) error {
 	select {
 	case <-p.at.reached:
@@ -81,7 +81,7 @@ func (p *Pause) Reached(ctx context.Context) error {
 	}
 }
 
-// Resume lets the node go on.
+// Resume lets the node continue.
 func (p *Pause) Resume() {
 	p.at.once.Do(func() {
 		p.node.cluster.Thaw(p.node.index)
@@ -89,7 +89,7 @@ func (p *Pause) Resume() {
 	})
 }
 
-// Stand waits until the node stands at the point, then d longer, and lets it go on.
+// Stand waits until the node has stopped at the point, then for d, and then resumes it.
 func (p *Pause) Stand(ctx context.Context, d time.Duration) error {
 	defer p.Resume()
 	if err := p.Reached(ctx); err != nil {

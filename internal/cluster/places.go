@@ -9,25 +9,24 @@ import (
 	"github.com/sgkandale/sharelock/mesh/network"
 )
 
-// place is where a node lives: its addresses, which it keeps over restarts, and
-// its network.
+// place is where a node runs: its addresses, which it keeps over restarts, and its network.
 type place struct {
 	http, grpc, peer, gossip string
-	// ip is that of the machine; empty on loopback, where it says nothing.
+	// ip is the address of the machine; empty on loopback, where all nodes share one.
 	ip string
-	// network is the node's way to the others, made anew for each start.
+	// network returns the network that the node uses; it is called for each start.
 	network func() network.Network
-	// down cuts the network off the process that runs there now, before it is
-	// killed, so that it cannot say good-bye.
+	// down disconnects the running process from the network before it is killed, so that it
+	// cannot say goodbye.
 	down func()
-	// close gives the addresses back.
+	// close releases the addresses.
 	close func() error
 }
 
 // peerPort is where nodes of a memory network listen for other members.
 const peerPort = 50053
 
-// memoryPlace is a machine of a memory network.
+// memoryPlace returns a place on a machine of a memory network.
 func memoryPlace(n *MemNet, name string) *place {
 	return &place{
 		ip: n.Host(name).IP(), http: ":50051", grpc: ":50052", peer: fmt.Sprint(":", peerPort), gossip: ":7946",
@@ -55,7 +54,7 @@ func loopbackPlace() (*place, error) {
 // loopback is the system's network, with some ports reserved.
 type loopback struct {
 	network.System
-	ports map[string]*reservation // not changed once a node knows it
+	ports map[string]*reservation // read-only once a node uses the network
 }
 
 var _ network.Network = (*loopback)(nil)
@@ -79,7 +78,7 @@ func (l *loopback) ListenPacket(addr string) (net.PacketConn, error) {
 // LookupHost implements network.Network.
 func (l *loopback) LookupHost(ctx context.Context, host string) ([]string, error) {
 	if net.ParseIP(host) != nil {
-		return []string{host}, nil // no resolver is needed, nor its goroutine
+		return []string{host}, nil // needs no resolver, and so no goroutine of one
 	}
 	return l.System.LookupHost(ctx, host)
 }

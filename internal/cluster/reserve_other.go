@@ -7,8 +7,8 @@ import (
 	"net"
 )
 
-// reservation is a port of loopback that was free for streams and datagrams.
-// This system has no way to keep it for us while nobody listens on it.
+// reservation is a port of loopback that was free for streams and datagrams. This system
+// offers no way to keep a port reserved while nobody listens on it.
 type reservation struct{ addr string }
 
 func reserve() (*reservation, error) {

@@ -14,21 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reservation keeps one port of loopback, for streams and datagrams, whether
-// somebody listens on it or not. While nobody does, connections are refused, as
-// on a machine whose process has died.
+// reservation keeps one port of loopback, for streams and datagrams, whether a process
+// listens on it or not. While none does, connections are refused, as on a machine whose
+// process has died.
 //
-// For streams it is a socket that is bound and does not listen: with SO_REUSEPORT
-// a listener may be bound beside it, and the system gives the port to nobody else.
-// For datagrams that would not do, since any socket that is bound gets packets;
-// there the socket itself is kept, and lent as a duplicate.
+// For streams it is a socket that is bound and does not listen. With SO_REUSEPORT a listener
+// may be bound beside it, and the system gives the port to no other process. For datagrams
+// this would not work, because any bound socket receives packets. There the socket itself is
+// kept, and each node gets a duplicate of it.
 type reservation struct {
 	addr    string
 	stream  int
 	packets *net.UDPConn
 }
 
-// reserveAttempts is how often a port is chosen until one is free for both.
+// reserveAttempts is the number of ports that are tried until one is free for both.
 const reserveAttempts = 20
 
 func reserve() (*reservation, error) {
@@ -90,8 +90,8 @@ func (r *reservation) listen() (net.Listener, error) {
 	return lc.Listen(context.Background(), "tcp4", r.addr)
 }
 
-// listenPacket opens the socket of the port, without what was sent there while
-// nobody had it open.
+// listenPacket returns the socket of the port, without the packets that came while nobody
+// had it open.
 func (r *reservation) listenPacket() (net.PacketConn, error) {
 	if err := r.drain(); err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func (r *reservation) listenPacket() (net.PacketConn, error) {
 }
 
 func (r *reservation) drain() error {
-	// A deadline that is over already would end the loop before it has begun.
+	// A deadline in the past would end the loop before the first read.
 	if err := r.packets.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
 		return err
 	}

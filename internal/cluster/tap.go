@@ -12,29 +12,28 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// lossTime is how long a caller waits at most before it takes the connection that
-// lost its message for broken; lateTime bounds the work for a message that comes
-// when its caller has gone.
+// lossTime is how long the caller of a lost message waits, at most, until its call fails as if
+// the connection had broken. lateTime bounds the work for a message that arrives after its
+// caller has gone.
 const (
 	lossTime = time.Second
 	lateTime = 5 * time.Second
 )
 
-// tap is where one process's messages to others, and what comes back, meet the
-// rules.
+// tap applies the rules to the messages of one process to others, and to what comes back.
 type tap struct {
 	cluster *Cluster
 	from    int
 }
 
-// options put the tap into a connection.
+// options returns the dial options that put the tap into a connection.
 func (t tap) options() []grpc.DialOption {
 	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(t.unary)}
 }
 
 var errLost = status.Error(codes.Unavailable, "the message was lost")
 
-// unary passes a call on, once, never or twice.
+// unary makes a call once, twice or not at all, as the rules say.
 func (t tap) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, next grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	t.cluster.actives.saw(ctx, req)
 	rules := t.cluster.rules
@@ -47,7 +46,7 @@ func (t tap) unary(ctx context.Context, method string, req, reply any, cc *grpc.
 	if there.act == pass && back.act == pass {
 		return next(ctx, method, req, reply, cc, opts...)
 	}
-	// alone is the call made for nobody who waits.
+	// alone makes the call independently of its caller.
 	alone := func(into any) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTime)
 		defer cancel()
@@ -89,7 +88,7 @@ func (t tap) unary(ctx context.Context, method string, req, reply any, cc *grpc.
 	return err
 }
 
-// lost is what a caller hears of a message that was lost.
+// lost fails as the call of a lost message does.
 func (t tap) lost(ctx context.Context) error {
 	timer := time.NewTimer(lossTime)
 	defer timer.Stop()
@@ -102,7 +101,7 @@ func (t tap) lost(ctx context.Context) error {
 	return errLost
 }
 
-// nodeAt finds the node that a connection leads to.
+// nodeAt returns the node to which a connection leads.
 func (c *Cluster) nodeAt(target string) (int, bool) {
 	host, _, err := net.SplitHostPort(path.Base(target))
 	if err != nil {

@@ -15,16 +15,16 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// security is the certificates of a cluster, see Options.TLS.
+// security holds the certificates of a cluster, see Options.TLS.
 type security struct {
 	dir string
 	who TLS
 
 	mu sync.Mutex // guards what follows
-	// ca signs new certificates, and trusted are the authorities that clients trust.
+	// ca signs new certificates. trusted lists the authorities that clients trust.
 	ca      *certs.CA
 	trusted []*certs.CA
-	client  *certs.Pair // nil: clients show none
+	client  *certs.Pair // nil: clients show no certificate
 }
 
 func newSecurity(dir string, who TLS) (*security, error) {
@@ -46,7 +46,7 @@ func newSecurity(dir string, who TLS) (*security, error) {
 	return s, os.MkdirAll(s.dir, 0o700)
 }
 
-// config sets the files and modes of a node.
+// config sets the TLS files and modes of a node.
 func (s *security) config(name string, cfg *mesh.Config) {
 	cfg.TLS.Members = mesh.TLSRequired
 	cfg.TLS.Clients = map[TLS]string{TLSMembers: mesh.TLSOff, TLSAll: mesh.TLSOn, TLSMutual: mesh.TLSMutual}[s.who]
@@ -76,7 +76,7 @@ func (s *security) write(name string, pair certs.Pair, bundle []*certs.CA) error
 	return nil
 }
 
-// dial opens a connection of a client to a node over a connection to it.
+// dial makes a TLS connection of a client to a node over conn.
 func (s *security) dial(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	s.mu.Lock()
 	plain := len(s.trusted) == 0
@@ -116,8 +116,8 @@ func (c *Cluster) CA() *certs.CA {
 	return c.security.ca
 }
 
-// Certify gives node i a new certificate that ca has signed, and the bundle of the authorities that
-// it trusts. A node that runs notices that by itself, or with Reload.
+// Certify gives node i a new certificate, signed by ca, and the bundle of the authorities that
+// the node trusts. A running node notices the change itself, or by Reload.
 func (c *Cluster) Certify(i int, ca *certs.CA, bundle []*certs.CA, opts ...certs.Option) error {
 	name := c.at(i).name()
 	pair, err := ca.Member(name, clusterName, []string{c.at(i).place.ip, name}[c.withoutIP(i):], opts...)
@@ -135,8 +135,8 @@ func (c *Cluster) withoutIP(i int) int {
 	return 0
 }
 
-// Trust sets the authority of new nodes, and those that clients of the cluster trust when they
-// connect; if they trust none, they connect without TLS. With a pair, clients show that certificate.
+// Trust sets the authority of new nodes, and the authorities that clients of the cluster trust for new
+// connections. If they trust none, they connect without TLS. With a pair, clients show that certificate.
 func (c *Cluster) Trust(ca *certs.CA, client *certs.Pair, trusted ...*certs.CA) {
 	c.security.mu.Lock()
 	defer c.security.mu.Unlock()

@@ -20,10 +20,10 @@ func (c *Cluster) WaitMembers(ctx context.Context, n int) error {
 	return c.wait(ctx, fmt.Sprintf("%d members", n), func() string { return c.lacks(c.running(), n) })
 }
 
-// WaitAmong waits until these nodes are a whole mesh, whatever the other nodes are
-// up to: all of them act in one view, which has them and nobody else as members,
-// hold their leases, serve every partition between them, and have as many voters
-// as they can (V1), so that the mesh survives what it should survive.
+// WaitAmong waits until these nodes are a whole mesh, whatever the state of the others: all
+// of them act in one view, whose members are exactly these nodes, hold their leases, serve
+// every partition between them, and have as many voters as possible (V1), so that the mesh
+// survives the faults that it should survive.
 func (c *Cluster) WaitAmong(ctx context.Context, nodes ...int) error {
 	return c.wait(ctx, fmt.Sprintf("a mesh of nodes %v", nodes), func() string { return c.lacks(nodes, len(nodes)) })
 }
@@ -40,8 +40,8 @@ func (c *Cluster) WaitEpoch(ctx context.Context, epoch uint32) error {
 	})
 }
 
-// wait looks until nothing lacks. The mesh has no event for "all of it is as
-// wanted", so this looks again after a hundredth of a lease.
+// wait polls until lacks returns "". The mesh has no event for such conditions, so this
+// checks again every hundredth of a lease.
 func (c *Cluster) wait(ctx context.Context, what string, lacks func() string) error {
 	tick := time.NewTicker(max(c.opts.Timing/100, time.Millisecond))
 	defer tick.Stop()
@@ -58,8 +58,8 @@ func (c *Cluster) wait(ctx context.Context, what string, lacks func() string) er
 	}
 }
 
-// lacks says what these nodes lack to be a whole mesh of n (any number if
-// negative), or "".
+// lacks says what these nodes lack to be a whole mesh of n nodes (any number if n is
+// negative), or returns "".
 func (c *Cluster) lacks(nodes []int, n int) string {
 	if len(nodes) == 0 {
 		return "no node runs"
@@ -93,11 +93,11 @@ func (c *Cluster) lacks(nodes []int, n int) string {
 		}
 		active, partitions = active+v.active, v.partitions
 		if v.leads {
-			voters = v.voters // only the leader knows them for sure
+			voters = v.voters // only the leader knows their number for sure
 		}
 	}
-	// V1: an odd number, at most five. A voter that died keeps its seat until
-	// somebody can take it.
+	// V1: an odd number, at most five. A voter that died keeps its seat until another member
+	// can take it.
 	if want := min(len(nodes)-(1-len(nodes)%2), 5); voters < want {
 		return fmt.Sprintf("the leader has %d live voters of %d", voters, want)
 	}
@@ -107,13 +107,13 @@ func (c *Cluster) lacks(nodes []int, n int) string {
 	return ""
 }
 
-// nodeView is what the waits look at of a node's view.
+// nodeView is the part of a node's view that the waits check.
 type nodeView struct {
 	epoch              uint32
 	active, partitions int
 	members            []string // in the order of their names
 	leaving            string   // a member that is leaving
-	leads              bool     // the node itself leads
+	leads              bool     // the node itself is the leader
 	voters             int
 }
 
@@ -133,7 +133,7 @@ func viewOf(m *mesh.Node) nodeView {
 	return v
 }
 
-// lacks compares the view with that of a whole mesh of these members.
+// lacks says how the view differs from that of a whole mesh of these members, or returns "".
 func (v nodeView) lacks(names []string) string {
 	if !slices.Equal(v.members, names) {
 		return fmt.Sprintf("its view has the members %v, not %v", v.members, names)

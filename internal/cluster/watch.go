@@ -7,43 +7,42 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// watch checks OneHolder, TokensGrow and OneGrant at every call and answer, so that
-// a run stops where the first of them breaks. What it remembers does not grow with
-// the history: ids are forgotten after they can be of use. Guarded by the history's
-// mutex.
+// watch checks OneHolder, TokensGrow and OneGrant at every call and answer, so that a run
+// stops at the first violation. Its memory does not grow with the history: ids are forgotten
+// when they can no longer matter. Guarded by the history's mutex.
 type watch struct {
 	keys map[string]*watched
-	// trouble is until when an event may have taken state away; disturbed, that one
-	// lasts.
+	// trouble is the time until which an event may have caused a loss of state. disturbed is
+	// set while a disturbance lasts.
 	trouble   time.Time
 	disturbed bool
-	// looked is when what is over was forgotten last.
+	// looked is when old entries were last removed.
 	looked time.Time
 }
 
-// keptIDs is how long a request id that was not answered is remembered: longer than
-// anybody sends it (Q2), and than any wait in a test.
+// keptIDs is how long a request id is remembered: longer than anybody sends it (Q2), and
+// longer than any wait in a test.
 const keptIDs = 5 * time.Minute
 
-// watched is one key.
+// watched is the state of one key.
 type watched struct {
 	// largest is the largest token that was answered.
 	largest sharelock.Token
 	ids     map[string]*watchedID
 	live    []*belief
-	// released are tokens whose release was sent, and when: an answer that comes later, to
-	// a request that was sent twice, makes nobody believe in them again.
+	// released holds the tokens whose release was sent, and when. A later answer, to a request
+	// that was sent twice, does not make the client believe in them again.
 	released map[sharelock.Token]time.Time
-	// givenUp are request ids that were given up, and when: so it is with the answers to
-	// these.
+	// givenUp holds the request ids that were given up, and when. Later answers to them are
+	// ignored in the same way.
 	givenUp map[string]time.Time
 }
 
 // watchedID is one request id.
 type watchedID struct {
 	sent  time.Time
-	floor sharelock.Token // the largest token answered before it was sent first
-	token sharelock.Token // what it was granted
+	floor sharelock.Token // the largest token answered before the id was first sent
+	token sharelock.Token // the token that it was granted
 }
 
 func newWatch() *watch { return &watch{keys: map[string]*watched{}} }
@@ -57,7 +56,7 @@ func (w *watch) key(name string) *watched {
 	return k
 }
 
-// event notes what was done to the cluster.
+// event takes an event of the cluster into account.
 func (w *watch) event(e Event) {
 	switch e.Kind {
 	case Killed:
@@ -69,7 +68,7 @@ func (w *watch) event(e Event) {
 	}
 }
 
-// sent notes a call before it is sent.
+// sent takes a call into account before it is sent.
 func (w *watch) sent(c *Call) {
 	switch k := w.key(c.Key); c.Op {
 	case Acquire:
@@ -94,7 +93,7 @@ func (w *watch) sent(c *Call) {
 	w.forget(c.Start)
 }
 
-// answered checks an answer; a violation has the calls that contradict each other.
+// answered checks an answer. It returns the violated invariant and the calls that contradict each other.
 func (w *watch) answered(c *Call) (Invariant, []Call) {
 	if !c.OK() {
 		return "", nil
@@ -157,7 +156,7 @@ func (w *watch) granted(k *watched, c *Call) (Invariant, []Call) {
 	return "", nil
 }
 
-// forget drops the ids that nobody sends any more, and the tokens that nobody is answered.
+// forget drops the ids that nobody sends any more, and the tokens that no answer can carry.
 func (w *watch) forget(now time.Time) {
 	if now.Sub(w.looked) < keptIDs {
 		return

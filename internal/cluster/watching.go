@@ -13,8 +13,8 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
-// A Watching follows keys through a client and checks what it is told: see Told. All methods are
-// safe for concurrent use.
+// A Watching follows keys through a client and checks the events that it gets: see Told. All methods
+// are safe for concurrent use.
 type Watching struct {
 	cluster *Cluster
 	cancel  context.CancelFunc
@@ -24,22 +24,22 @@ type Watching struct {
 	changed chan struct{}               // closed and replaced at every event; guarded by mu
 	events  []sharelock.Event           // guarded by mu
 	keys    map[string]*watchedState    // guarded by mu
-	over    map[grantOf]sharelock.Event // grants whose end was told; guarded by mu
-	largest map[string]sharelock.Token  // the largest token told as acquired; guarded by mu
+	over    map[grantOf]sharelock.Event // grants whose end was reported; guarded by mu
+	largest map[string]sharelock.Token  // the largest token reported as acquired; guarded by mu
 	inSync  bool                        // guarded by mu
-	err     error                       // why it has ended; guarded by mu
+	err     error                       // why the watch has ended; guarded by mu
 }
 
 // watchedState is a key as a Watching knows it.
 type watchedState struct {
-	holds   map[sharelock.Token]string // the client of each
+	holds   map[sharelock.Token]string // the client of each hold
 	waiters int
-	// cut is set if a snapshot has said that it does not show everything.
+	// cut is set if a snapshot says that it is incomplete.
 	cut bool
 }
 
-// Watch follows keys through a client until Stop or the end of the client. When no node serves it
-// for the client's patience it begins again, where it was.
+// Watch follows keys through a client until Stop or the end of the client. When no node serves the
+// watch for the client's patience, it starts again at the same place.
 func (c *Cluster) Watch(ctx context.Context, cl *client.Client, r sharelock.WatchRequest) *Watching {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &Watching{
@@ -53,7 +53,7 @@ func (c *Cluster) Watch(ctx context.Context, cl *client.Client, r sharelock.Watc
 		defer close(w.ended)
 		for ctx.Err() == nil {
 			if r.Resume == "" {
-				w.forget() // the new watch does not know what the last one has told
+				w.forget() // the new watch does not know what the last one reported
 			}
 			var err error
 			for e, failed := range cl.Watch(ctx, r) {
@@ -73,7 +73,7 @@ func (c *Cluster) Watch(ctx context.Context, cl *client.Client, r sharelock.Watc
 	return w
 }
 
-// Stop ends it, and returns why it has ended if that was before.
+// Stop ends the watch. It returns an error if the watch had ended before.
 func (w *Watching) Stop() error {
 	w.cancel()
 	<-w.ended
@@ -85,14 +85,14 @@ func (w *Watching) Stop() error {
 	return w.err
 }
 
-// Events returns everything that was told.
+// Events returns all events so far.
 func (w *Watching) Events() []sharelock.Event {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.events)
 }
 
-// Wait waits until what was told fulfils a condition.
+// Wait waits until the events fulfil a condition.
 func (w *Watching) Wait(ctx context.Context, what string, fulfilled func(events []sharelock.Event) bool) error {
 	for {
 		w.mu.Lock()
@@ -111,8 +111,8 @@ func (w *Watching) Wait(ctx context.Context, what string, fulfilled func(events 
 	}
 }
 
-// Held waits until the watch is in sync and its state of a key is what it should be: the tokens of
-// the holds, and the number of waiters.
+// Held waits until the watch is in sync and its state of a key is as given: the tokens of the holds,
+// and the number of waiters.
 func (w *Watching) Held(ctx context.Context, key string, waiters int, tokens ...sharelock.Token) error {
 	slices.Sort(tokens)
 	var has []sharelock.Token
@@ -130,7 +130,7 @@ func (w *Watching) Held(ctx context.Context, key string, waiters int, tokens ...
 	return nil
 }
 
-// told notes an event and checks it against those before.
+// told records an event and checks it against the earlier ones.
 func (w *Watching) told(e sharelock.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -147,7 +147,7 @@ func (w *Watching) told(e sharelock.Event) {
 	}
 }
 
-// about returns the newest events about a key, and about the watch itself. It needs mu.
+// about returns the newest events about a key, and about the watch itself. The caller must hold mu.
 func (w *Watching) about(key string) (list []sharelock.Event) {
 	for i := len(w.events) - 1; i >= 0 && len(list) < 16; i-- {
 		if e := w.events[i]; e.Key == key || e.Key == "" && e.Type != sharelock.Ping {
@@ -165,7 +165,8 @@ func (w *Watching) forget() {
 	w.keys, w.inSync = map[string]*watchedState{}, false
 }
 
-// apply changes the state as an event says, and returns what is wrong with the event. It needs mu.
+// apply changes the state as the event says. It returns what is wrong with the event. The caller must
+// hold mu.
 func (w *Watching) apply(e *sharelock.Event) (problem string) {
 	switch e.Type {
 	case sharelock.Reset, sharelock.Moved:
@@ -195,7 +196,7 @@ func (w *Watching) apply(e *sharelock.Event) (problem string) {
 	return problem
 }
 
-// steps reports whether an event may change the number of waiters by d, if none was left out.
+// steps reports whether an event may change the number of waiters by d, if no event was left out.
 func steps(t sharelock.EventType, d int) bool {
 	switch t {
 	case sharelock.Queued:
@@ -211,7 +212,7 @@ func steps(t sharelock.EventType, d int) bool {
 	}
 }
 
-// token changes the holds of a key. It needs mu.
+// token changes the holds of a key. The caller must hold mu.
 func (w *Watching) token(k *watchedState, e *sharelock.Event) (problem string) {
 	grant := grantOf{e.Key, e.Token}
 	switch e.Type {
@@ -241,8 +242,8 @@ func (w *Watching) token(k *watchedState, e *sharelock.Event) (problem string) {
 	return problem
 }
 
-// unexplained returns what is wrong between what was told and what callers were answered: a grant
-// that was told is that of a request which has no other grant. calls are all acquires of all keys.
+// unexplained compares the events with the answers of calls: a grant that was reported belongs to a
+// request that has no other grant. calls are all acquires of all keys.
 func (w *Watching) unexplained(calls []Call) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -277,7 +278,7 @@ func (w *Watching) unexplained(calls []Call) error {
 	return nil
 }
 
-// checkTold checks what all watches were told against the history.
+// checkTold checks the events of all watches against the history.
 func (c *Cluster) checkTold() error {
 	if !c.opts.checks(Told) {
 		return nil

@@ -36,8 +36,8 @@ func (a *array[T]) pop() {
 	var zero T
 	*a.at(a.n - 1) = zero
 	a.n--
-	// One spare chunk is kept, so that a list whose length goes up and down by one does not
-	// allocate; but a list of less than half a chunk needs no second one.
+	// Keep one spare chunk, so that a list whose length goes up and down by one does not allocate.
+	// A list of less than half a chunk does not keep a second one.
 	if spare := a.room() - a.n; spare >= 2*arrayChunk || spare > arrayChunk && a.n < arrayChunk/2 {
 		last := len(a.chunks) - 1
 		a.chunks[last] = nil

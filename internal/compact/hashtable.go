@@ -136,7 +136,7 @@ func (t *HashTable[V]) join() {
 // each calls fn for every bucket until it returns false.
 func (d *directory[V]) each(fn func(*deepBucket[V]) bool) {
 	for i, s := range d.buckets {
-		// Other entries repeat a bucket of an earlier one.
+		// Later entries repeat the bucket of an earlier one.
 		if i < 1<<s.depth && !fn(s) {
 			return
 		}

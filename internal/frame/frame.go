@@ -1,6 +1,6 @@
-// Package frame carries messages over a stream of bytes, each way in order: a length of
-// four bytes, big-endian, then the message. Links between members and sessions of
-// clients go over it.
+// Package frame carries messages over a stream of bytes, in order in each direction. A frame is
+// a length of four bytes, big-endian, and the message. Links between members and sessions of
+// clients use it.
 package frame
 
 import (
@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// head is the length of a length.
+	// head is the size of the length field.
 	head = 4
-	// Buffer is what is read at once, at most, and about the most that is copied in order
-	// to be written at once, in bytes.
+	// Buffer is the size in bytes of the largest read, and of the largest message that is copied
+	// to be written together with its length.
 	Buffer = 64 << 10
 	// least is the initial size of the read buffer in bytes. It is small because most streams are idle
 	// most of the time, and there may be many.
@@ -28,16 +28,16 @@ const (
 	roomy = 4 << 10
 )
 
-// ErrTooLarge: a frame says that it is larger than any may be.
+// ErrTooLarge: the length of a frame is above the maximum.
 var ErrTooLarge = errors.New("frame is too large")
 
-// Conn is one end of a stream of messages. Send and Recv may be called at the same
-// time, by one goroutine each; Close by any. Make it with [New].
+// Conn is one end of a stream of messages. Send and Recv may be called at the same time, by one
+// goroutine each; Close by any. Create it with [New].
 type Conn struct {
 	conn net.Conn
 	most int
-	// in is what was read; before from it has been taken. full: the last read filled all
-	// the room there was.
+	// in holds the bytes that were read; those before from have been returned. full means that the
+	// last read filled the buffer.
 	in   []byte
 	from int
 	full bool
@@ -45,20 +45,19 @@ type Conn struct {
 	out []byte
 	// littleIn and littleOut count consecutive messages that used little of the read and the write buffer.
 	littleIn, littleOut int
-	// patience is how long a message may take to be sent, or a quarter longer; renewed
-	// is when that was last said.
+	// A message may take between patience and a quarter longer to be sent; renewed is when the
+	// write deadline was last set.
 	patience time.Duration
 	renewed  time.Time
 }
 
-// New is one end of a stream. A message has most bytes at most. One that cannot be sent
-// for as long as patience, or a quarter longer, is an error of Send; the other end takes
-// nothing then.
+// New returns one end of a stream. A message has at most most bytes. Send fails if a message
+// cannot be sent within patience, or a quarter longer, because the other end does not read.
 func New(conn net.Conn, most int, patience time.Duration) *Conn {
 	return &Conn{conn: conn, most: most, patience: patience}
 }
 
-// Send sends one message, and does not keep it. After an error the stream is of no use.
+// Send sends one message and does not keep it. After an error the stream must not be used.
 func (c *Conn) Send(message []byte) error {
 	// Setting a deadline costs as much as a short message.
 	if now := time.Now(); now.Sub(c.renewed) > c.patience/4 {
@@ -71,8 +70,8 @@ func (c *Conn) Send(message []byte) error {
 		c.out = nil
 	}
 	c.out = binary.BigEndian.AppendUint32(c.out[:0], uint32(len(message)&math.MaxUint32))
-	// The length goes with the beginning of a long message: alone it would be a packet, and a record
-	// of TLS.
+	// The length is sent with the beginning of a long message. Alone it would be a packet, and a TLS
+	// record, of its own.
 	first := min(len(message), Buffer)
 	c.out = append(c.out, message[:first]...)
 	if _, err := c.conn.Write(c.out); err != nil || first == len(message) {
@@ -82,9 +81,9 @@ func (c *Conn) Send(message []byte) error {
 	return err
 }
 
-// Recv waits for the next message, which is good until Recv is called again. The error
-// is io.EOF if the stream ended between two messages, and wraps [ErrTooLarge] for one
-// that is too large.
+// Recv blocks until the next message, which is valid until Recv is called again. The error is
+// io.EOF if the stream ended between two messages, and wraps [ErrTooLarge] if the message is
+// too large.
 func (c *Conn) Recv() ([]byte, error) {
 	for {
 		have := c.in[c.from:]
@@ -114,8 +113,8 @@ func little(times *int, used, room int) bool {
 	return *times > calm
 }
 
-// fill reads more, after what was not taken yet. Room grows with what has come: what a
-// stranger says of its length is not believed before.
+// fill reads more bytes behind those not yet returned. The buffer grows with what has arrived:
+// the length that a stranger announces is not trusted.
 func (c *Conn) fill() error {
 	rest := c.in[c.from:]
 	switch room := cap(c.in); {
@@ -132,7 +131,7 @@ func (c *Conn) fill() error {
 	c.full = len(c.in) == cap(c.in)
 	switch {
 	case n > 0:
-		return nil // the error comes again
+		return nil // a later read returns the error again
 	case err == io.EOF && len(c.in) > 0: //nolint:errorlint // io.Reader's very value
 		return io.ErrUnexpectedEOF
 	case err == nil:
@@ -142,5 +141,5 @@ func (c *Conn) fill() error {
 	}
 }
 
-// Close ends both ends; it may be called again.
+// Close closes the stream in both directions. It may be called again.
 func (c *Conn) Close() error { return c.conn.Close() }

@@ -2,8 +2,8 @@ package frame
 
 import "net"
 
-// Replay is conn, of which head was read already, to find out what it is: reads give that
-// first. Reads are not safe for concurrent use.
+// Replay returns conn with head, which was read already to detect the protocol, in front: reads return
+// head first. Reads are not safe for concurrent use.
 func Replay(conn net.Conn, head []byte) net.Conn { return &replay{Conn: conn, head: head} }
 
 type replay struct {

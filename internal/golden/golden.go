@@ -1,5 +1,5 @@
-// Package golden keeps the bytes of the wire and disk formats, for tests: what is in a
-// golden file is what other programs of this release write and read.
+// Package golden compares the bytes of the wire and disk formats with files, for tests. A golden
+// file holds what other programs of this release write and read.
 package golden
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/release"
 )
 
-// T is as much of a testing.TB as a golden file needs.
+// T is the part of testing.TB that a golden file needs.
 type T interface {
 	Helper()
 	Errorf(format string, args ...any)
@@ -30,7 +30,7 @@ type File struct{ b strings.Builder }
 // Add adds the bytes of one sample.
 func (f *File) Add(name string, data []byte) { fmt.Fprintf(&f.b, "%s\n%x\n", name, data) }
 
-// AddMessages adds a sample of every message of a .proto file, with every field set: one
+// AddMessages adds a sample of every message of a .proto file with every field set: one sample
 // for each choice of a oneof.
 func (f *File) AddMessages(file protoreflect.FileDescriptor) error {
 	return f.addMessages(file.Messages())
@@ -68,11 +68,10 @@ func (f *File) addMessages(list protoreflect.MessageDescriptors) error {
 	return nil
 }
 
-// deepest is how far messages within messages are filled.
+// deepest is the depth to which nested messages are filled.
 const deepest = 4
 
-// fill sets every field to a value that says which field it is; of each oneof, the choice
-// with this number.
+// fill sets every field to a value that depends on the field. choice selects the field of each oneof.
 func fill(m protoreflect.Message, choice, depth int) {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
@@ -108,7 +107,7 @@ func fill(m protoreflect.Message, choice, depth int) {
 	}
 }
 
-// scalar is a value made of a field's number and name.
+// scalar returns a value made of a field's number and name.
 func scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
 	n := int64(f.Number())
 	switch f.Kind() {
@@ -136,7 +135,7 @@ func scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
 	}
 }
 
-// Compare compares the samples with a file, byte for byte; update rewrites it instead.
+// Compare compares the samples with a file, byte for byte. If update is set, it rewrites the file instead.
 func (f *File) Compare(t T, path string, update bool) {
 	t.Helper()
 	got := fmt.Sprintf("# release %d\n%s", release.Oldest, f.b.String())
@@ -158,7 +157,7 @@ func (f *File) Compare(t T, path string, update bool) {
 	}
 }
 
-// difference finds the first line that differs; 0 is none.
+// difference returns the first line that differs, or 0.
 func difference(got, want []byte) (line int, have, had []byte) {
 	a, b := bytes.Split(got, []byte("\n")), bytes.Split(want, []byte("\n"))
 	for i := range max(len(a), len(b)) {

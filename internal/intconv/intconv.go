@@ -9,8 +9,8 @@ type Integer interface {
 	~int | ~int32 | ~int64 | ~uint16 | ~uint32 | ~uint64
 }
 
-// Uint8 returns n, or the nearest value that fits: 0 for a negative number, 255 for one above it. A kind from
-// the network that is too large so becomes one that does not exist, not another one.
+// Uint8 returns n, or the nearest value that fits: 0 for a negative number, 255 for one above it. So a kind
+// from the network that is too large becomes one that does not exist, and not a different one.
 func Uint8[T Integer](n T) uint8 {
 	return uint8(min(uint64(max(n, 0)), math.MaxUint8))
 }

@@ -11,8 +11,8 @@ import (
 // Op is what a call asked for.
 type Op string
 
-// The calls that the model knows. Force with token 0 ends the holds that the key
-// has when it comes; it need not end all in one moment.
+// The calls that the model knows. Force with token 0 ends the holds that the key has when the
+// call arrives; they need not all end at the same moment.
 const (
 	Acquire    Op = "acquire"
 	Renew      Op = "renew"
@@ -27,16 +27,16 @@ type Outcome int
 
 // The outcomes.
 const (
-	// Unknown: no answer came, or one that leaves open what was done.
+	// Unknown: no answer came, or one that leaves open whether the call had an effect.
 	Unknown Outcome = iota
-	// OK: it was done.
+	// OK: the call had its effect.
 	OK
-	// Refused: the owner said no: the key is held (acquire), the token is not a
-	// grant (renew, release, force), nobody holds the key (get).
+	// Refused: the owner refused: the key is held (acquire), the token is not a grant (renew,
+	// release, force), nobody holds the key (get).
 	Refused
 )
 
-// Hold is a grant that an answer has shown.
+// Hold is a grant that an answer showed.
 type Hold struct {
 	Token     sharelock.Token
 	RequestID string
@@ -48,29 +48,28 @@ type Call struct {
 	Key       string
 	Client    string
 	Op        Op
-	RequestID string // of an acquire; may be empty
+	RequestID string // for an acquire; may be empty
 	Mode      sharelock.Mode
 	Slots     uint32
-	// Start is before the call was sent, End after its answer came; End does not
-	// count while the outcome is Unknown.
+	// Start is a time before the call was sent, End a time after its answer came. End is ignored
+	// while the outcome is Unknown.
 	Start, End time.Time
 	Outcome    Outcome
-	// Token is the one that the call named, or that it was granted.
+	// Token is the token that the call named or was granted.
 	Token sharelock.Token
-	// SafeUntil, of an acquire or a renewal that is OK, is until when the caller may
-	// rely on the lock. An earlier time than the true one makes the check weaker, not
-	// wrong.
+	// SafeUntil is set for an acquire or a renewal that is OK: the caller may rely on the lock
+	// until then. A value earlier than the true one makes the check weaker, but not wrong.
 	SafeUntil time.Time
-	// Holds are all grants of the key, of a Get or CheckToken that is OK; or, of a refused
-	// acquire, some of them.
+	// Holds are all grants of the key, for a Get or CheckToken that is OK, or some of them, for a
+	// refused acquire.
 	Holds []Hold
-	// Some says that a Get shows only some of the grants.
+	// Some is set if a Get shows only some of the grants.
 	Some bool
 	// Current is the answer of a CheckToken.
 	Current bool
 }
 
-// line is the call for people, with times from the start of the history.
+// line formats the call for people, with times relative to the start of the history.
 func (c *Call) line(start time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "+%v %s %s", c.Start.Sub(start), c.Client, c.Op)
@@ -108,5 +107,5 @@ func (c *Call) line(start time.Time) string {
 	return b.String()
 }
 
-// short writes a token as epoch/counter.
+// short formats a token as epoch/counter.
 func short(t sharelock.Token) string { return fmt.Sprintf("%d/%d", t.Epoch(), t.Counter()) }

@@ -14,31 +14,31 @@ import (
 const (
 	// mostCalls is the longest history of one key that is searched as a whole.
 	mostCalls = 8000
-	// mostSteps bounds the search in one part of a key's history. It is not a time:
-	// the result must not depend on the machine, and in a bubble of testing/synctest
-	// no time passes while it is searched.
+	// mostSteps bounds the search in one part of a key's history. It is a number of steps and not
+	// a time, because the result must not depend on the machine, and because no time passes during
+	// the search in a bubble of testing/synctest.
 	mostSteps = 1 << 21
-	// mostErrors is how many keys are reported: one bug mostly shows in many.
+	// mostErrors is how many keys are reported: one bug often shows in many keys.
 	mostErrors = 3
-	// shownCalls is how much of a history an error shows on each side of the place
-	// where the search got stuck.
+	// shownCalls is the number of calls that an error shows on each side of the place where the
+	// search got stuck.
 	shownCalls = 12
 )
 
-// What can be wrong with a history.
+// The errors of a check.
 var (
 	// ErrIllegal: no order of the calls explains all answers.
 	ErrIllegal = errors.New("not linearizable")
-	// ErrUndecided: the search was given up. It is no proof of anything.
+	// ErrUndecided: the search gave up, which proves nothing.
 	ErrUndecided = errors.New("linearizability undecided")
 )
 
 var errTooLong = fmt.Errorf("%w: no place to cut", ErrUndecided)
 
-// Check looks for an order of the calls of every key that explains all answers.
-// State may have been lost from the moment troubled on; the zero time is never. The
-// error says which key has none, and how far the search came; it matches ErrIllegal
-// or ErrUndecided.
+// Check looks for an order of the calls of every key that explains all answers. State may
+// have been lost from the moment troubled on; the zero time means never. The error names the
+// keys without such an order and shows how far the search came; it matches ErrIllegal or
+// ErrUndecided.
 func Check(calls []Call, troubled time.Time) error {
 	return limits{mostCalls, mostSteps}.check(calls, troubled)
 }
@@ -109,7 +109,7 @@ func (l limits) search(k *keyHistory, s segment, troubled int64) error {
 	if m.steps < 0 {
 		return fmt.Errorf("%w: %d calls, given up after %d steps", ErrUndecided, len(s.ops), l.steps)
 	}
-	// Once more, for what there is to say about it.
+	// Search again, to collect the details for the error.
 	m.steps = l.steps
 	_, info := porcupine.CheckOperationsVerbose(m.porcupine(), history, 0)
 	var longest []int
@@ -121,8 +121,8 @@ func (l limits) search(k *keyHistory, s segment, troubled int64) error {
 	return fmt.Errorf("%w: %s", ErrIllegal, stuck(k.start, s, longest))
 }
 
-// stuck shows the end of the longest order that explains its answers, and the calls
-// of which one would have to come next.
+// stuck formats the end of the longest order that explains its answers, and the calls of which
+// one would have to be next.
 func stuck(start time.Time, s segment, order []int) string {
 	var b strings.Builder
 	list := func(calls []*op) {

@@ -17,19 +17,19 @@ const (
 	never  = math.MaxInt64
 )
 
-// hold is a grant that has not ended. index is the place of its token among those
-// of the history.
+// hold is a grant that has not ended. index is the position of its token among those of the
+// history.
 type hold struct {
 	index    int
 	id       string
 	mode     sharelock.Mode
 	slots    uint32
 	deadline int64
-	// lost: the owner does not know it any more, but grants nothing against it.
+	// lost: the owner no longer knows it, but grants nothing that conflicts with it.
 	lost bool
 }
 
-// state is the state of one key. States are never changed, only replaced.
+// state is the state of one key. States are immutable.
 type state struct {
 	now     int64
 	granted int
@@ -38,15 +38,15 @@ type state struct {
 
 // model steps through the calls of one key.
 type model struct {
-	troubled int64 // from when on state may be lost
+	troubled int64 // state may be lost from then on
 	first    state
 	grants   []*grant
 	seed     maphash.Seed
-	steps    int // left; negative when the search was given up
+	steps    int // steps left; negative when the search gave up
 }
 
-// step gives the states in which a call can leave the key; none if its answer
-// cannot be right.
+// step returns the states in which a call can leave the key, none if its answer cannot be
+// right.
 func (m *model) step(s state, o *op) []state {
 	c := o.call
 	switch {
@@ -75,14 +75,14 @@ func (m *model) step(s state, o *op) []state {
 	}
 }
 
-// at moves the clock to the call, and to the times that the step needs; false if
+// at moves the clock to the call, and to the times that the step requires. It returns false if
 // that is later than the answer.
 func (s state) at(o *op, needs ...int64) (state, bool) {
 	s.now = max(s.now, o.start, slices.Max(append(needs, always)))
 	return s, s.now <= o.end
 }
 
-// find gives the place of a token in s.holds, or -1.
+// find returns the position of a token in s.holds, or -1.
 func (s state) find(index int) int {
 	return slices.IndexFunc(s.holds, func(h hold) bool { return h.index == index })
 }
@@ -97,7 +97,7 @@ func (s state) without(index int) state {
 	return s
 }
 
-// with puts a hold in the place of the one with its token.
+// with replaces the hold that has the same token.
 func (s state) with(h hold) state {
 	s.holds = slices.Clone(s.holds)
 	s.holds[s.find(h.index)] = h
@@ -111,8 +111,7 @@ func one(s state, ok bool) []state {
 	return []state{s}
 }
 
-// acquired: a new grant, or a retry that found its grant, which counts as a renewal
-// (Q2).
+// acquired handles a new grant, or a retry that found its grant, which counts as a renewal (Q2).
 func (m *model) acquired(s state, o *op) []state {
 	if o.index == s.granted {
 		return m.grant(s, o, o.index, o.safe)
@@ -120,8 +119,8 @@ func (m *model) acquired(s state, o *op) []state {
 	return m.renewed(s, o)
 }
 
-// grant takes the next token. Every hold that does not go together with the new one
-// must have expired, known to the owner or not.
+// grant takes the next token. Every hold that is incompatible with the new one must have
+// expired, whether the owner knew it or not.
 func (m *model) grant(s state, o *op, index int, deadline int64) []state {
 	c := o.call
 	s.granted++
@@ -150,7 +149,7 @@ func (m *model) grant(s state, o *op, index int, deadline int64) []state {
 	if c.Slots <= 1 || together < int(c.Slots) {
 		return add(s)
 	}
-	// One of the slots has become free, whichever.
+	// One of the holds has ended; try each.
 	var next []state
 	for _, h := range s.holds {
 		freed := s.without(h.index)
@@ -160,7 +159,7 @@ func (m *model) grant(s state, o *op, index int, deadline int64) []state {
 	return next
 }
 
-// renewed: the token is a grant, and safe for longer.
+// renewed requires that the token is a grant, and prolongs it.
 func (m *model) renewed(s state, o *op) []state {
 	i := s.find(o.index)
 	if i < 0 || s.holds[i].lost {
@@ -174,8 +173,8 @@ func (m *model) renewed(s state, o *op) []state {
 	return one(s.with(h).at(o))
 }
 
-// gone: the token is not a grant, because it was none before, has expired, or the
-// state was lost.
+// gone requires that the token is not a grant: it was none before, has expired, or the state
+// was lost.
 func (m *model) gone(s state, o *op) []state {
 	if !s.live(o.index) {
 		return one(s.at(o))
@@ -197,8 +196,8 @@ func (m *model) lose(s state, o *op) []state {
 	return one(s.at(o, m.troubled))
 }
 
-// released: a release or a force that names a token. Whatever was answered, the
-// holder has given it up, or it was taken away; nothing is safe about it any more.
+// released handles a release, or a force that names a token. Whatever the answer is, the holder
+// has given the hold up, or it was taken away, so nobody relies on it any more.
 func (m *model) released(s state, o *op) []state {
 	c, live := o.call, s.live(o.index)
 	ended := one(s.without(o.index).at(o))
@@ -208,14 +207,14 @@ func (m *model) released(s state, o *op) []state {
 		case !live:
 			return []state{s}
 		case m.grants[o.index].shown < o.start && len(ended) > 0:
-			return ended // Nobody sees the difference, and less is held.
+			return ended // no call sees the difference, and fewer holds are left
 		}
 		return append(ended, s)
 	case c.Outcome == OK && live:
 		return ended
 	case c.Outcome == OK:
-		// "Done" for a token that is no grant: in quarantine, or by a node that sent the
-		// request again and took it for its own work.
+		// "Done" for a token that is not a grant: in quarantine, or from a node that sent the
+		// request again and took the refusal for the result of its first send.
 		return one(s.without(o.index).at(o, m.troubled))
 	}
 	return without(o.index, m.gone(s, o))
@@ -228,7 +227,7 @@ func without(index int, states []state) []state {
 	return states
 }
 
-// cleared: a force of whatever is held. Who came while it was under way may stay.
+// cleared handles a force of all holds. A hold that was granted meanwhile may stay.
 func (m *model) cleared(s state, o *op) []state {
 	var next []state
 	if o.call.Outcome != OK || len(s.holds) == 0 {
@@ -242,7 +241,7 @@ func (m *model) cleared(s state, o *op) []state {
 	return next
 }
 
-// shown: a refusal names holders.
+// shown requires that the holds in a refusal exist.
 func (m *model) shown(s state, o *op) []state {
 	for _, index := range o.shown {
 		if !s.live(index) {
@@ -252,8 +251,8 @@ func (m *model) shown(s state, o *op) []state {
 	return one(s.at(o))
 }
 
-// read: the holds are those that the answer shows, and no others. A state that was
-// lost is not answered, so whatever is missing must have expired.
+// read requires that the holds are exactly those in the answer. An owner that lost the state
+// does not answer, so any other hold must have expired.
 func (m *model) read(s state, o *op) []state {
 	if o.call.Op == CheckToken && o.call.Current != (o.index >= 0 && slices.Contains(o.shown, o.index)) {
 		return nil
@@ -289,7 +288,7 @@ func (m *model) hash(s state) uint64 {
 	return maphash.Bytes(m.seed, b)
 }
 
-// tidy lets holds expire that may have and that no call shows from here on.
+// tidy removes holds that may have expired and that no later call shows.
 func (m *model) tidy(s state) state {
 	over := func(h hold) bool { return h.deadline <= s.now && m.grants[h.index].shown < s.now }
 	if slices.ContainsFunc(s.holds, over) {
@@ -298,7 +297,7 @@ func (m *model) tidy(s state) state {
 	return s
 }
 
-// states are the states that the key may be in, in the order of their hashes.
+// states holds the states in which the key may be, ordered by their hashes.
 type states struct {
 	list   []state
 	hashes []uint64
@@ -318,8 +317,8 @@ func (l *states) equal(o *states) bool {
 	return slices.Equal(l.hashes, o.hashes) && slices.EqualFunc(l.list, o.list, state.equal)
 }
 
-// porcupine gives the model as porcupine takes it: in a state there are all states
-// that the key may be in. Its own construction of that compares every two of them.
+// porcupine returns the model in porcupine's form. One of its states is the set of all states
+// in which the key may be; porcupine's own construction of such sets compares every two states.
 func (m *model) porcupine() porcupine.Model {
 	return porcupine.Model{
 		Init: func() any {

@@ -9,48 +9,48 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// op is a call as the model takes it.
+// op is a call in the form that the model needs.
 type op struct {
 	call       *Call
 	start, end int64
 	safe       int64
-	// index is the place of the call's token among those of the history, or -1.
+	// index is the position of the call's token among those of the history, or -1.
 	index int
 	// again: the request id was granted a smaller token before.
 	again bool
-	// candidates are the tokens that an acquire of unknown outcome may have been
+	// candidates are the positions of the tokens that an acquire of unknown outcome may have been
 	// granted.
 	candidates []int
-	// shown are the places of the tokens in an answer.
+	// shown are the positions of the tokens in an answer.
 	shown []int
 }
 
-// grant is what the history says of one token.
+// grant is what the history shows about one token.
 type grant struct {
 	token sharelock.Token
-	// asked is the acquire that was answered with the token or, if none was, the
-	// first that may have been granted it. id and client are its, or what a read said.
+	// asked is the acquire that was answered with the token or, if none was, the first that may
+	// have been granted it. id and client come from it or from a read.
 	asked      *Call
 	answered   bool // asked was answered with the token
 	id, client string
 	seen       *Call // the first call that showed it
 	proven     int64 // when the first of them was answered
-	// shown is until when calls show it as a grant.
+	// shown is the last time at which calls show the token as a grant.
 	shown int64
-	// gone is from when on the history shows that the token is no grant any more;
-	// forgotten, that the owner does not know it.
+	// gone is the time from which the history shows that the token is no longer a grant;
+	// forgotten is the time from which the owner does not know it.
 	gone, forgotten int64
 }
 
-// keyHistory is all calls of one key.
+// keyHistory holds all calls of one key.
 type keyHistory struct {
 	start  time.Time
 	ops    []*op // in the order of their start
 	grants []*grant
 }
 
-// prepare finds out which tokens there are, and which acquires of unknown outcome
-// may have been granted them. State may be lost from troubled on.
+// prepare finds the tokens in the history, and the acquires of unknown outcome that may have
+// been granted them. State may be lost from troubled on.
 func prepare(start time.Time, calls []*Call, troubled int64) (*keyHistory, error) {
 	k := &keyHistory{start: start}
 	calls = slices.Clone(calls)
@@ -102,7 +102,7 @@ func prepare(start time.Time, calls []*Call, troubled int64) (*keyHistory, error
 	return k, nil
 }
 
-// findTokens lists the tokens that answers show, in their order.
+// findTokens lists the tokens that answers show, in order.
 func (k *keyHistory) findTokens(calls []*Call) {
 	seen := map[sharelock.Token]*grant{}
 	see := func(c *Call, h Hold) {
@@ -138,10 +138,9 @@ func (k *keyHistory) findTokens(calls []*Call) {
 	slices.SortFunc(k.grants, func(a, b *grant) int { return cmp.Compare(a.token, b.token) })
 }
 
-// lost are acquires that were granted a token that was lost with the state of the key,
-// before they were answered with another token, or refused: the node had sent them
-// again. What became of that grant is not known, so they are calls of their own
-// without an answer.
+// lost returns the acquires that were granted a token that was then lost with the state of the
+// key, before they were answered with another token, or refused, because the node had sent
+// them again. The fate of that grant is unknown, so they are added as calls without an answer.
 func (k *keyHistory) lost(calls []*Call, troubled int64) []*Call {
 	var list []*Call
 	for _, g := range k.grants {
@@ -163,7 +162,7 @@ func (k *keyHistory) lost(calls []*Call, troubled int64) []*Call {
 	return list
 }
 
-// index is the place of a token in k.grants, or -1.
+// index returns the position of a token in k.grants, or -1.
 func (k *keyHistory) index(t sharelock.Token) int {
 	i, ok := slices.BinarySearchFunc(k.grants, t, func(g *grant, t sharelock.Token) int { return cmp.Compare(g.token, t) })
 	if !ok {
@@ -172,9 +171,9 @@ func (k *keyHistory) index(t sharelock.Token) int {
 	return i
 }
 
-// candidates are the tokens that an acquire without an answer may have been
-// granted: those of its request id, or, if it or the token has none that is known,
-// those that no other acquire of the history was answered with.
+// candidates returns the tokens that an acquire without an answer may have been granted: those
+// of its request id or, if the request id of the call or of the token is unknown, those with
+// which no other acquire of the history was answered.
 func (k *keyHistory) candidates(c *Call) []int {
 	var list []int
 	for i, g := range k.grants {
@@ -190,7 +189,7 @@ func (k *keyHistory) candidates(c *Call) []int {
 	return list
 }
 
-// matters reports whether the call can change anything, or be wrong.
+// matters reports whether the call can change the state or be wrong.
 func (o *op) matters() bool {
 	switch c := o.call; {
 	case c.Outcome == Unknown && c.Op == Acquire:
@@ -205,10 +204,9 @@ func (o *op) matters() bool {
 	return true
 }
 
-// over is from when on a call without an answer can have no effect any more, whether
-// it had one or not: every token that it may have been granted has been seen, or the
-// token that it would end is gone. Without that, the search would try all orders of
-// such calls with everything that follows.
+// over returns the time from which a call without an answer can have no more effect: every token
+// that it may have been granted has been seen, or the token that it would end is gone. Without
+// this bound the search would try all orders of such calls and everything that follows.
 func (k *keyHistory) over(o *op) int64 {
 	switch {
 	case o.call.Op == Acquire:
@@ -223,7 +221,7 @@ func (k *keyHistory) over(o *op) int64 {
 	return never
 }
 
-// learn notes what a call shows of the end of tokens.
+// learn records what a call shows about the end of grants.
 func (k *keyHistory) learn(o *op) {
 	c := o.call
 	if c.Outcome == Unknown {
@@ -246,22 +244,22 @@ func (k *keyHistory) learn(o *op) {
 	case c.Op == Release || c.Op == Force:
 		g.gone = min(g.gone, o.end)
 	case c.Op == Acquire && c.Mode == sharelock.Exclusive && c.Slots <= 1:
-		// Whatever was held before has ended; most of it is known to have.
+		// All earlier grants have ended; for most of them that is recorded already.
 		for i := o.index - 1; i >= 0 && k.grants[i].gone == never; i-- {
 			k.grants[i].gone = o.end
 		}
 	}
 }
 
-// segment is a part of a key's history, and the states in which it can begin.
+// segment is a part of a key's history, with the state in which it begins.
 type segment struct {
 	ops   []*op
 	first state
 }
 
-// segments cuts the history where no call is under way, so that each part has at
-// most so many calls. Calls of unknown outcome that may still have an effect go on
-// into the next part.
+// segments cuts the history at moments at which no call is in flight, so that each part has at
+// most most calls. Calls of unknown outcome that may still have an effect are repeated in the
+// next part.
 func (k *keyHistory) segments(most int) ([]segment, error) {
 	var list []segment
 	rest, current := k.ops, segment{first: state{now: always}}
@@ -281,8 +279,8 @@ func (k *keyHistory) segments(most int) ([]segment, error) {
 	return list, nil
 }
 
-// lastCut gives how many calls there are before the last cut among the first most;
-// 0 if there is none.
+// lastCut returns the number of calls before the last possible cut among the first most, or 0
+// if there is none.
 func lastCut(ops []*op, most int) int {
 	cut, busy := 0, int64(always)
 	for i, o := range ops[:max(most, 0)] {
@@ -296,8 +294,8 @@ func lastCut(ops []*op, most int) int {
 	return cut
 }
 
-// after is the segment that begins at a cut. Of a hold of which the calls before do
-// not show that it has ended, it may still be held.
+// after returns the segment that begins at a cut. A hold whose end the earlier calls do not
+// show may still be held.
 func (k *keyHistory) after(before segment, cut int64) segment {
 	deadlines := map[int]int64{}
 	for _, h := range before.first.holds {

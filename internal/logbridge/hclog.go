@@ -12,19 +12,19 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// HCLog is a slog.Logger that raft can write to. Its level is that of the
-// slog handler; SetLevel does nothing.
+// HCLog is a slog.Logger to which raft can write. Its level is that of the slog handler;
+// SetLevel does nothing.
 type HCLog struct {
 	log     *slog.Logger
 	name    string
 	implied []any
-	silent  *atomic.Bool // shared by all that come of one NewHCLog, as is filter
+	silent  *atomic.Bool // shared by all loggers derived from one NewHCLog, like filter
 	filter  *filter
 }
 
 var _ hclog.Logger = (*HCLog)(nil)
 
-// NewHCLog returns a logger for libraries that passes on to l what they log.
+// NewHCLog returns a logger for libraries that writes to l.
 func NewHCLog(l *slog.Logger) *HCLog {
 	return &HCLog{log: l, silent: new(atomic.Bool), filter: new(filter)}
 }
@@ -57,7 +57,7 @@ func (h *HCLog) enabled(level slog.Level) bool {
 	return !h.silent.Load() && h.log.Enabled(context.Background(), level)
 }
 
-// plainArgs resolves hclog's own kind of value.
+// plainArgs resolves values of type hclog.Format.
 func plainArgs(args []any) []any {
 	var plain []any
 	for i, arg := range args {

@@ -1,10 +1,10 @@
-// Package logbridge lets libraries write to a slog.Logger that bring a logger of their own:
-// memberlist a log.Logger, raft an hclog.Logger.
+// Package logbridge lets libraries that bring a logger of their own write to a slog.Logger:
+// memberlist uses a log.Logger, raft an hclog.Logger.
 //
-// What is a warning to a library, a connection that closes or an election, is ordinary in a mesh,
-// and what matters of it the node says itself, with the names of nodes instead of their ids. So
-// only errors of libraries are seen, as warnings: not those of connections to other processes,
-// and each kind of line at most once a minute. All other lines are for debugging.
+// What a library logs as a warning, a closed connection or an election, is ordinary in a mesh.
+// The node itself logs what matters of it, with the names of nodes instead of their ids. So only
+// the errors of libraries are logged, as warnings: not those of connections to other processes,
+// and each kind of line at most once a minute. All other lines have the level debug or below.
 package logbridge
 
 import (
@@ -17,12 +17,11 @@ import (
 	"github.com/sgkandale/sharelock/internal/seldom"
 )
 
-// levelLibrary is where the libraries' own debug lines go: below our debug level,
-// since they write several lines a second on an idle node.
+// levelLibrary is the level of the libraries' own debug lines. It is below debug, because they
+// write several lines a second on an idle node.
 const levelLibrary = slog.LevelDebug - 4
 
-// libraryLevel reads a level as the libraries print it in front of a line, and
-// returns that of our own.
+// libraryLevel returns our level for a level as the libraries print it in front of a line.
 func libraryLevel(name string) (slog.Level, bool) {
 	switch name {
 	case "TRACE", "DEBUG":
@@ -36,8 +35,8 @@ func libraryLevel(name string) (slog.Level, bool) {
 	}
 }
 
-// ordinary are the beginnings of errors that say no more than that another process is gone, or
-// closes a connection. The libraries repeat them several times a second as long as it is away.
+// ordinary lists the beginnings of errors that only say that another process is gone or closes
+// a connection. The libraries repeat them several times a second while it is away.
 var ordinary = []string{
 	"failed to heartbeat to", "failed to appendEntries to", "failed to make requestVote RPC", "failed to pipeline appendEntries",
 	"failed to start pipeline replication", "failed to decode incoming command", "failed to flush response", "failed to send snapshot to",
@@ -46,7 +45,7 @@ var ordinary = []string{
 	"Failed TCP fallback", "Failed UDP ping", "Stream connection", "Failed to accept",
 }
 
-// foreign are the beginnings of memberlist's lines about processes of other meshes.
+// foreign lists the beginnings of memberlist's lines about processes of other meshes.
 var foreign = []string{"discarding stream with unacceptable label", "discarding packet with unacceptable label"}
 
 // translate returns a line in words for operators.
@@ -60,7 +59,7 @@ func translate(text string) string {
 	return text
 }
 
-// filter decides which lines of a library are seen, and how often.
+// filter decides which lines of a library are logged, and how often.
 type filter struct{ kinds seldom.Log }
 
 // level returns the level of a line.
@@ -79,7 +78,7 @@ func (f *filter) level(level slog.Level, text string) slog.Level {
 	return level
 }
 
-// kind is the part of a line that does not name anybody.
+// kind returns the part of a line before the first name or number.
 func kind(text string) string {
 	if i := strings.IndexAny(text, ":=0123456789"); i > 0 {
 		return text[:i]
@@ -91,13 +90,13 @@ func kind(text string) string {
 // line, as in "[WARN] memberlist: ...".
 func NewLog(l *slog.Logger) *log.Logger { return log.New(lineWriter{l, new(filter)}, "", 0) }
 
-// lineWriter passes lines on to slog.
+// lineWriter writes lines to slog.
 type lineWriter struct {
 	log    *slog.Logger
 	filter *filter
 }
 
-// Write takes one line; it is safe for concurrent use.
+// Write logs one line. It is safe for concurrent use.
 func (w lineWriter) Write(p []byte) (int, error) {
 	line := string(bytes.TrimRight(p, "\n"))
 	level := slog.LevelInfo

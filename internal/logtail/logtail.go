@@ -13,7 +13,7 @@ type Tail struct {
 	most int
 
 	mu sync.Mutex // guards ring and next
-	// ring is full when it has most bytes; then next is where the oldest byte is.
+	// ring is full when it has most bytes; then next is the position of the oldest byte.
 	ring []byte
 	next int
 }
@@ -21,7 +21,7 @@ type Tail struct {
 // New returns a Tail that writes to to and keeps the last most bytes.
 func New(to io.Writer, most int) *Tail { return &Tail{to: to, most: most} }
 
-// Write implements io.Writer. What is kept is independent of whether to takes it.
+// Write implements io.Writer. It keeps p even if writing to to fails.
 func (t *Tail) Write(p []byte) (int, error) {
 	t.keep(p)
 	return t.to.Write(p)
@@ -41,7 +41,7 @@ func (t *Tail) keep(p []byte) {
 	}
 }
 
-// Bytes returns the last lines, oldest first, and begins at the beginning of a line.
+// Bytes returns the last complete lines, oldest first.
 func (t *Tail) Bytes() []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -13,25 +13,25 @@ import (
 )
 
 const (
-	// firstEphemeral is the first port given for port 0.
+	// firstEphemeral is the first port that is chosen for port 0.
 	firstEphemeral = 20000
 	// maxBacklog is how many streams may wait for Accept.
 	maxBacklog = 1024
 )
 
-// Host is a process's place on a [Net]; it is a Network of package network. Loopback and
-// unspecified addresses, and localhost, mean the machine's own address.
+// Host is the network of one process on a machine of a [Net]; it implements Network of package
+// network. Loopback and unspecified addresses, and localhost, mean the machine's own address.
 type Host struct {
 	net     *Net
 	machine *machine
 	dead    bool
 }
 
-// IP is the machine's address.
+// IP returns the machine's address.
 func (h *Host) IP() string { return h.machine.ip.String() }
 
-// LookupHost gives the addresses of a name: those of [Net.Resolve], or the
-// machine's of that name. An IP address stands for itself.
+// LookupHost returns the addresses of a name: those set by [Net.Resolve], or the address of the
+// machine with that name. An IP address is returned as it is.
 func (h *Host) LookupHost(_ context.Context, host string) ([]string, error) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -83,7 +83,7 @@ func (h *Host) resolve(addr string) ([]netip.AddrPort, error) {
 	return list, nil
 }
 
-// own resolves an address to listen on; it must be this machine's.
+// own resolves an address to listen on, which must be this machine's.
 func (h *Host) own(op, network, addr string) (uint16, error) {
 	if h.dead {
 		return 0, opError(op, network, nil, nil, net.ErrClosed)
@@ -98,8 +98,8 @@ func (h *Host) own(op, network, addr string) (uint16, error) {
 	return list[0].Port(), nil
 }
 
-// pickPort is the wanted port, or for 0 the next that is free for both streams
-// and datagrams.
+// pickPort returns the wanted port or, for 0, the next port that is free for both streams and
+// datagrams.
 func pickPort[T any](m *machine, op, network string, want uint16, taken map[uint16]T) (uint16, error) {
 	if want != 0 {
 		if _, ok := taken[want]; ok {
@@ -138,7 +138,7 @@ func (h *Host) Listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// Dial opens a stream. While a cut is in the way it waits for its end or for the
+// Dial opens a stream. While a fault blocks it, Dial waits for the end of the fault or of the
 // context.
 func (h *Host) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	h.net.mu.Lock()
@@ -181,7 +181,7 @@ func (h *Host) dialOne(ctx context.Context, target netip.AddrPort) (net.Conn, er
 	}
 }
 
-// dialWait is why a dial is not there yet: a round trip, or a fault.
+// dialWait says what a dial must wait for: a round trip, or a change of the faults.
 type dialWait struct {
 	roundTrip time.Duration
 	changed   <-chan struct{}
@@ -206,7 +206,7 @@ func (w dialWait) until(ctx context.Context) error {
 	}
 }
 
-// tryDial connects, or says what to wait for.
+// tryDial connects, or returns what to wait for.
 func (h *Host) tryDial(target netip.AddrPort, travelled bool) (net.Conn, dialWait, error) {
 	n := h.net
 	n.mu.Lock()
@@ -238,11 +238,11 @@ func (h *Host) tryDial(target netip.AddrPort, travelled bool) (net.Conn, dialWai
 	return near, dialWait{}, nil
 }
 
-// listener is an open port.
+// listener is a listening port.
 type listener struct {
 	host *Host
 	port uint16
-	// backlog are streams that nobody has accepted yet.
+	// backlog holds the streams that nobody has accepted yet.
 	backlog []*conn
 	closed  bool
 	wake    sync.Cond
@@ -291,7 +291,7 @@ func (l *listener) shut() {
 	l.wake.Broadcast()
 }
 
-// Addr is the machine's address with the port.
+// Addr returns the machine's address with the port.
 func (l *listener) Addr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.host.machine.ip, l.port))
 }

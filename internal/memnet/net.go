@@ -8,24 +8,23 @@ import (
 	"time"
 )
 
-// Net is a network in memory: machines with an IP address each, streams that
-// behave like TCP, datagrams that behave like UDP, names, and faults.
+// Net is a network in memory. It has machines with an IP address each, streams that behave
+// like TCP, datagrams that behave like UDP, names, and faults.
 //
-// It works inside a testing/synctest bubble: whoever waits on it waits for a
-// condition variable, a channel or a timer and holds no lock, so that virtual
-// time passes. Outside a bubble it works in real time.
+// It works inside a testing/synctest bubble: its methods block only on condition variables,
+// channels and timers, and without holding a lock, so virtual time passes. Outside a bubble it
+// works in real time.
 //
-// Faults are whole. A cut holds the bytes of a stream and lets them go, in order
-// and complete, when it is mended; it drops datagrams. No fault ever takes
-// bytes out of the middle of a stream.
+// Faults never damage a stream. A cut holds the bytes of a stream; when it is mended they are
+// delivered in order and without a gap. It drops datagrams. No fault removes bytes from the
+// middle of a stream.
 //
-// Machines are named; every name that is not known yet gets the next free
-// address, so the same order of calls gives the same addresses. All methods are
-// safe for concurrent use.
+// Machines have names. Every new name gets the next free address, so the same order of calls
+// gives the same addresses. All methods are safe for concurrent use.
 type Net struct {
 	mu sync.Mutex
-	// Everything below, and every stream, socket and listener of the network, is
-	// guarded by mu. Nobody holds it while waiting.
+	// mu guards everything below, and every stream, socket and listener of the network. Nobody
+	// holds it while waiting.
 
 	machines map[string]*machine
 	byIP     map[netip.Addr]*machine
@@ -35,8 +34,7 @@ type Net struct {
 	loss     float64
 	doubling float64
 	rnd      *rand.Rand
-	// changed is closed and replaced when a fault begins or ends: dials that
-	// could not get through look again.
+	// changed is closed and replaced when a fault begins or ends, so that blocked dials try again.
 	changed chan struct{}
 }
 
@@ -44,15 +42,15 @@ type Net struct {
 type machine struct {
 	name string
 	ip   netip.Addr
-	// process is the one that runs now; nil after Kill and Crash.
+	// process is the process that runs now; nil after Kill and Crash.
 	process *Host
-	// frozen: nothing goes in or out, but nothing is lost either.
+	// frozen: nothing arrives or leaves, but streams lose nothing.
 	frozen bool
-	// dark: the machine is off. Nobody hears anything from it.
+	// dark: the machine is off. The others get nothing from it, not even errors.
 	dark bool
-	// deaf are ports at which nothing arrives.
+	// deaf holds the ports at which nothing arrives.
 	deaf map[uint16]bool
-	// orphans are the far ends of the streams that a crash left behind.
+	// orphans holds the far ends of the streams that existed at a crash.
 	orphans []*conn
 
 	listeners map[uint16]*listener
@@ -63,7 +61,7 @@ type machine struct {
 // link is one direction between two machines.
 type link struct{ from, to *machine }
 
-// fault is what is wrong with a link.
+// fault is the state of a link with a fault.
 type fault struct {
 	cut   bool
 	delay time.Duration
@@ -71,8 +69,7 @@ type fault struct {
 	walled bool
 }
 
-// New makes an empty network. The seed decides which datagrams are lost or
-// doubled.
+// New returns an empty network. The seed decides which datagrams are lost or doubled.
 func New(seed uint64) *Net {
 	return &Net{
 		machines: make(map[string]*machine),
@@ -85,9 +82,8 @@ func New(seed uint64) *Net {
 	}
 }
 
-// Host is the network as the process on this machine sees it. After [Net.Kill]
-// or [Net.Crash] it starts a new process, which the old one's streams and
-// sockets do not belong to.
+// Host returns the network of the process on this machine. After [Net.Kill] or [Net.Crash] it
+// starts a new process, which does not own the old one's streams and sockets.
 func (n *Net) Host(name string) *Host {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -102,7 +98,7 @@ func (n *Net) Host(name string) *Host {
 	return m.process
 }
 
-// machine finds or makes the machine of this name.
+// machine returns the machine with this name, which it creates if necessary.
 func (n *Net) machine(name string) *machine {
 	if m, ok := n.machines[name]; ok {
 		return m
@@ -121,9 +117,9 @@ func (n *Net) machine(name string) *machine {
 	return m
 }
 
-// Resolve makes a name stand for the addresses of these machines, in this order,
-// and for nothing any more if there are none. Machines' own names need no
-// entry; one given here wins.
+// Resolve makes a name resolve to the addresses of these machines, in this order, or removes
+// the name if there are none. Names of machines need no entry; an entry for one takes
+// precedence.
 func (n *Net) Resolve(name string, machines ...string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -134,15 +130,14 @@ func (n *Net) Resolve(name string, machines ...string) {
 	n.names[name] = addrs
 }
 
-// Cut holds everything that goes from one machine to another. The other
-// direction goes on. A new stream needs both directions.
+// Cut holds everything that one machine sends to another. The other direction is not affected.
+// A new stream needs both directions.
 func (n *Net) Cut(from, to string) {
 	n.change(func() { n.setCut(n.machine(from), n.machine(to), true) })
 }
 
-// Wall holds every stream that one machine opens to another, as a firewall would; those
-// that are opened the other way go on, in both directions. Datagrams go on, too. Mend ends
-// it.
+// Wall holds every stream that one machine opens to another, as a firewall would. Streams that
+// are opened the other way work in both directions, and so do datagrams. Mend ends it.
 func (n *Net) Wall(from, to string) {
 	n.change(func() {
 		l := link{n.machine(from), n.machine(to)}
@@ -152,13 +147,13 @@ func (n *Net) Wall(from, to string) {
 	})
 }
 
-// Mend ends a cut or wall of this direction.
+// Mend ends a cut or wall in this direction.
 func (n *Net) Mend(from, to string) {
 	n.change(func() { n.setCut(n.machine(from), n.machine(to), false) })
 }
 
-// Split cuts both directions between machines of different groups. A machine in
-// no group keeps all its links. Cuts add up; see Heal.
+// Split cuts both directions between machines of different groups. A machine in no group keeps
+// all its links. Several splits add up; see Heal.
 func (n *Net) Split(groups ...[]string) {
 	n.change(func() {
 		for i, group := range groups {
@@ -185,8 +180,8 @@ func (n *Net) setCut(from, to *machine, cut bool) {
 	n.links[link{from, to}] = f
 }
 
-// Delay makes everything that leaves from now on take d from one machine to
-// another. The order of a stream's bytes is kept.
+// Delay delays everything that is sent from now on from one machine to another by d. The bytes
+// of a stream stay in order.
 func (n *Net) Delay(from, to string, d time.Duration) {
 	n.change(func() {
 		l := link{n.machine(from), n.machine(to)}
@@ -196,22 +191,22 @@ func (n *Net) Delay(from, to string, d time.Duration) {
 	})
 }
 
-// Lose drops this share of all datagrams, 0 to 1.
+// Lose drops a fraction of all datagrams, 0 to 1.
 func (n *Net) Lose(share float64) { n.change(func() { n.loss = share }) }
 
-// Double delivers this share of all datagrams twice, 0 to 1.
+// Double delivers a fraction of all datagrams twice, 0 to 1.
 func (n *Net) Double(share float64) { n.change(func() { n.doubling = share }) }
 
-// Freeze holds everything from and to a machine, as if it hung: streams stay
-// open and their bytes wait, datagrams are lost. What runs on it runs on and
-// sees a network that has gone quiet.
+// Freeze holds everything from and to a machine, as if it hung: streams stay open and their
+// bytes wait, datagrams are lost. The machine's process keeps running and gets nothing from
+// the network.
 func (n *Net) Freeze(name string) { n.change(func() { n.machine(name).frozen = true }) }
 
 // Thaw ends Freeze.
 func (n *Net) Thaw(name string) { n.change(func() { n.machine(name).frozen = false }) }
 
-// Deafen holds what new streams and datagrams of other machines bring to one port of a
-// machine: the datagrams are lost, dials wait. Streams that are open go on.
+// Deafen blocks one port of a machine for new streams and datagrams from other machines: the
+// datagrams are lost, dials wait. Open streams are not affected.
 func (n *Net) Deafen(name string, port uint16) {
 	n.change(func() { n.machine(name).deaf[port] = true })
 }
@@ -221,7 +216,7 @@ func (n *Net) Undeafen(name string, port uint16) {
 	n.change(func() { delete(n.machine(name).deaf, port) })
 }
 
-// Heal ends every cut, split, delay, loss, doubling, freeze and deafness. Machines that
+// Heal ends every cut, wall, split, delay, loss, doubling, freeze and deafness. Machines that
 // crashed stay down.
 func (n *Net) Heal() {
 	n.change(func() {
@@ -234,8 +229,8 @@ func (n *Net) Heal() {
 	})
 }
 
-// Reset breaks every stream between two machines: bytes on their way are lost
-// together with the stream, and both ends get "connection reset".
+// Reset breaks every stream between two machines: bytes in flight are lost, and both ends get
+// "connection reset".
 func (n *Net) Reset(a, b string) {
 	n.change(func() {
 		ma, mb := n.machine(a), n.machine(b)
@@ -249,9 +244,9 @@ func (n *Net) Reset(a, b string) {
 	})
 }
 
-// Kill ends the process on a machine at once: its listeners and sockets are
-// gone, its streams are reset, and whatever of it still runs can do nothing on
-// the network any more. The machine itself answers (connection refused).
+// Kill ends the process on a machine at once: its listeners and sockets are gone, its streams
+// are reset, and goroutines of it that still run cannot use the network any more. The machine
+// itself still answers (connection refused).
 func (n *Net) Kill(name string) {
 	n.change(func() {
 		m := n.machine(name)
@@ -265,8 +260,8 @@ func (n *Net) Kill(name string) {
 	})
 }
 
-// Crash is Kill by pulling the plug: the others hear nothing, not even that
-// their streams are gone, until the next call of Host for this name.
+// Crash is Kill as by a power failure: the others get nothing, not even resets of their
+// streams, until the next call of Host for this name.
 func (n *Net) Crash(name string) {
 	n.change(func() {
 		m := n.machine(name)
@@ -282,7 +277,7 @@ func (n *Net) Crash(name string) {
 	})
 }
 
-// ends gives the near ends of a machine's streams.
+// ends returns the near ends of a machine's streams.
 func (n *Net) ends(m *machine) []*conn {
 	var list []*conn
 	for c := range n.conns {
@@ -293,7 +288,7 @@ func (n *Net) ends(m *machine) []*conn {
 	return list
 }
 
-// shut takes the process off the machine.
+// shut removes the process from the machine.
 func (m *machine) shut() {
 	if m.process != nil {
 		m.process.dead = true
@@ -307,7 +302,7 @@ func (m *machine) shut() {
 	}
 }
 
-// boot tells the far ends of streams from before a crash that they are gone.
+// boot resets the far ends of the streams that existed at a crash.
 func (n *Net) boot(m *machine) {
 	for _, c := range m.orphans {
 		c.in.send(segment{kind: segReset})
@@ -316,7 +311,7 @@ func (n *Net) boot(m *machine) {
 	n.touch()
 }
 
-// change applies a fault, or the end of one, and lets go what it held.
+// change applies a fault, or the end of one, and delivers what is no longer held.
 func (n *Net) change(f func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -333,7 +328,7 @@ func (n *Net) touch() {
 	}
 }
 
-// blocked says whether nothing gets from one machine to the other now.
+// blocked reports whether nothing gets from one machine to the other now.
 func (n *Net) blocked(from, to *machine) bool {
 	if from.dark || to.dark {
 		return true
@@ -366,7 +361,7 @@ func (n *Net) String() string {
 	return s
 }
 
-// sorted gives the machines in the order in which they were named first.
+// sorted returns the machines in the order in which they were first named.
 func (n *Net) sorted() []*machine {
 	list := make([]*machine, 0, len(n.machines))
 	for number := 1; number <= len(n.machines); number++ {

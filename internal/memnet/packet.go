@@ -12,7 +12,7 @@ import (
 const (
 	// maxDatagram is the largest payload of a UDP packet over IPv4.
 	maxDatagram = 65507
-	// maxQueue is how many datagrams a socket keeps; more are dropped.
+	// maxQueue is how many datagrams a socket keeps. Further ones are dropped.
 	maxQueue = 4096
 )
 
@@ -49,7 +49,7 @@ func (h *Host) ListenPacket(addr string) (net.PacketConn, error) {
 	return s, nil
 }
 
-// ReadFrom waits for a datagram; what does not fit into p is lost.
+// ReadFrom blocks until a datagram arrives. What does not fit into p is lost.
 func (s *packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	mu := &s.host.net.mu
 	mu.Lock()
@@ -70,7 +70,7 @@ func (s *packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	}
 }
 
-// WriteTo sends a datagram. Like UDP it does not say whether it arrived.
+// WriteTo sends a datagram. Like UDP, it does not report whether it arrived.
 func (s *packetConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 	n := s.host.net
 	n.mu.Lock()
@@ -103,7 +103,7 @@ func (s *packetConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 	return len(p), nil
 }
 
-// post delivers a datagram now or after the link's delay.
+// post delivers a datagram, at once or after the link's delay.
 func (n *Net) post(from, to *machine, port uint16, d datagram) {
 	wait := n.delay(from, to)
 	if wait == 0 {
@@ -126,7 +126,7 @@ func (n *Net) deliver(from, to *machine, port uint16, d datagram) {
 	s.wake.Signal()
 }
 
-// Close drops what was not read.
+// Close drops the datagrams that were not read.
 func (s *packetConn) Close() error {
 	mu := &s.host.net.mu
 	mu.Lock()
@@ -146,15 +146,15 @@ func (s *packetConn) shut() {
 	s.wake.Broadcast()
 }
 
-// LocalAddr is the machine's address with the port.
+// LocalAddr returns the machine's address with the port.
 func (s *packetConn) LocalAddr() net.Addr {
 	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(s.host.machine.ip, s.port))
 }
 
-// SetDeadline is SetReadDeadline: writes never wait.
+// SetDeadline is SetReadDeadline: writes never block.
 func (s *packetConn) SetDeadline(t time.Time) error { return s.SetReadDeadline(t) }
 
-// SetReadDeadline makes reads fail from t on; the zero time never.
+// SetReadDeadline makes reads fail from t on. The zero time means no deadline.
 func (s *packetConn) SetReadDeadline(t time.Time) error {
 	mu := &s.host.net.mu
 	mu.Lock()
@@ -166,7 +166,7 @@ func (s *packetConn) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// SetWriteDeadline does nothing: writes never wait.
+// SetWriteDeadline does nothing: writes never block.
 func (s *packetConn) SetWriteDeadline(time.Time) error { return nil }
 
 func (s *packetConn) fail(op string, err error) error {

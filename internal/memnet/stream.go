@@ -10,11 +10,10 @@ import (
 	"time"
 )
 
-// window is how many bytes one direction of a stream holds before its writer
-// waits.
+// window is how many bytes one direction of a stream holds before its writer blocks.
 const window = 256 << 10
 
-// segment is what travels on a stream.
+// segment is one piece of a stream in flight.
 type segment struct {
 	kind segKind
 	data []byte
@@ -25,9 +24,9 @@ type segKind uint8
 
 const (
 	segData segKind = iota
-	// segEnd: the sender closed. It will send nothing and read nothing any more.
+	// segEnd: the sender has closed. It neither sends nor reads any more.
 	segEnd
-	// segReset: the stream is broken, unread bytes are lost.
+	// segReset: the stream is broken and unread bytes are lost.
 	segReset
 )
 
@@ -35,26 +34,26 @@ const (
 type stream struct {
 	net      *Net
 	from, to *machine
-	// back is the other direction, opened who opened both to whom.
+	// back is the other direction. opened says who opened both to whom.
 	back   *stream
 	opened link
-	// flying are segments that have not arrived, in the order of sending.
+	// flying holds the segments that have not arrived, in the order of sending.
 	flying []segment
-	// arrived are bytes nobody has read yet.
+	// arrived holds the bytes that nobody has read yet.
 	arrived []byte
 	// held counts the bytes of both.
 	held int
-	// ended: the sender's end arrived. refused: the receiver's end arrived at
-	// the sender. broken: a reset arrived at either.
+	// ended: the sender's segEnd has arrived. refused: the receiver has closed, and the sender
+	// knows it. broken: a reset has arrived at either end.
 	ended, refused, broken bool
-	// deaf: the receiver closed; what arrives is dropped.
+	// deaf: the receiver has closed; what arrives is dropped.
 	deaf  bool
 	timer *time.Timer
-	// wake is for the reader and the writer.
+	// wake wakes the reader and the writer.
 	wake sync.Cond
 }
 
-// send puts a segment on its way; the network's lock is held.
+// send queues a segment. The caller holds the network's lock.
 func (s *stream) send(seg segment) {
 	seg.due = time.Now().Add(s.net.delay(s.from, s.to))
 	s.held += len(seg.data)
@@ -62,9 +61,9 @@ func (s *stream) send(seg segment) {
 	s.pump()
 }
 
-// pump lets arrive what is due, and sets the timer for the rest. It is called
-// when a segment is sent, when one falls due and when a fault ends. A segment
-// that is due waits for those before it, as in TCP.
+// pump delivers the segments that are due and sets the timer for the rest. It is called when a
+// segment is sent, when one falls due and when a fault ends. A segment that is due waits for
+// those before it, as in TCP.
 func (s *stream) pump() {
 	if s.timer != nil {
 		s.timer.Stop()
@@ -107,7 +106,7 @@ func (s *stream) arrive(seg segment) {
 	s.wake.Broadcast()
 }
 
-// breakOff makes reads and writes fail and forgets unread bytes.
+// breakOff makes reads and writes fail and drops unread bytes.
 func (s *stream) breakOff() {
 	s.broken = true
 	s.held -= len(s.arrived)
@@ -125,7 +124,7 @@ type conn struct {
 	read, write   deadline
 }
 
-// connect makes both ends of a connection.
+// connect creates both ends of a connection.
 func (n *Net) connect(a, b *Host, from, to netip.AddrPort) (near, far *conn) {
 	opened := link{a.machine, b.machine}
 	there := &stream{net: n, from: a.machine, to: b.machine, opened: opened}
@@ -141,7 +140,7 @@ func (n *Net) connect(a, b *Host, from, to netip.AddrPort) (near, far *conn) {
 	return near, far
 }
 
-// Read waits for bytes, the end, an error or the deadline.
+// Read blocks until there are bytes, the end, an error or the deadline.
 func (c *conn) Read(p []byte) (int, error) {
 	mu := &c.host.net.mu
 	mu.Lock()
@@ -172,7 +171,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 }
 
-// Write waits for room in the window, an error or the deadline.
+// Write blocks until there is room in the window, an error or the deadline.
 func (c *conn) Write(p []byte) (int, error) {
 	mu := &c.host.net.mu
 	mu.Lock()
@@ -201,7 +200,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 }
 
-// Close ends both directions. Bytes that were written before still arrive.
+// Close ends both directions. Bytes that were written before it still arrive.
 func (c *conn) Close() error {
 	mu := &c.host.net.mu
 	mu.Lock()
@@ -230,19 +229,19 @@ func (c *conn) drop() {
 	}
 }
 
-// LocalAddr is this end's address.
+// LocalAddr returns this end's address.
 func (c *conn) LocalAddr() net.Addr { return c.local }
 
-// RemoteAddr is the other end's address.
+// RemoteAddr returns the other end's address.
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
 // SetDeadline sets both deadlines.
 func (c *conn) SetDeadline(t time.Time) error { return c.setDeadlines(t, &c.read, &c.write) }
 
-// SetReadDeadline makes reads fail from t on; the zero time never.
+// SetReadDeadline makes reads fail from t on. The zero time means no deadline.
 func (c *conn) SetReadDeadline(t time.Time) error { return c.setDeadlines(t, &c.read) }
 
-// SetWriteDeadline makes writes fail from t on; the zero time never.
+// SetWriteDeadline makes writes fail from t on. The zero time means no deadline.
 func (c *conn) SetWriteDeadline(t time.Time) error { return c.setDeadlines(t, &c.write) }
 
 func (c *conn) setDeadlines(t time.Time, list ...*deadline) error {
@@ -266,8 +265,8 @@ func (c *conn) fail(op string, err error) error {
 	return opError(op, "tcp", c.local, c.remote, err)
 }
 
-// deadline wakes who waits when its time has come; it is checked by the clock,
-// never by the timer.
+// deadline is a read or write deadline. Its timer only wakes the waiting goroutine, which then
+// compares the deadline with the clock.
 type deadline struct {
 	at    time.Time
 	timer *time.Timer
@@ -275,7 +274,7 @@ type deadline struct {
 
 func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
-// set moves the deadline; the lock of the condition variable is held.
+// set moves the deadline. The caller holds the lock of the condition variable.
 func (d *deadline) set(t time.Time, wake *sync.Cond) {
 	d.stop()
 	d.at = t

@@ -11,8 +11,8 @@ import (
 // OK is the code of a call that was answered without an error.
 const OK = "OK"
 
-// Calls counts the calls that a node has answered: by door, which is the protocol they came by, by
-// method and by code, and how long they took. Create them with [NewCalls]. Safe for concurrent use.
+// Calls counts the calls that a node has answered, and how long they took: by door (the protocol by
+// which they came), by method and by code. Create it with [NewCalls]. Safe for concurrent use.
 type Calls struct {
 	mu      sync.Mutex
 	methods []*Method // guarded by mu
@@ -73,8 +73,8 @@ func (m *Method) record(code string, took time.Duration) {
 	m.took.Observe(took)
 }
 
-// Each calls fn for each method with calls, in the order of their names, with the number of calls
-// by code and how long they took. The arguments are fn's own. Calls go on being counted meanwhile.
+// Each calls fn for each method with calls, ordered by name, with the number of calls by code and
+// how long they took. fn may keep its arguments. Other calls may be counted meanwhile.
 func (c *Calls) Each(fn func(door, method string, codes map[string]uint64, took *Histogram)) {
 	for _, m := range c.copied() {
 		fn(m.door, m.method, m.codes, &m.took)
@@ -88,8 +88,8 @@ type methodCopy struct {
 	took         Histogram
 }
 
-// copied returns a copy of what was counted. Whoever counts a call may hold locks that others wait for,
-// so mu is not held for longer.
+// copied returns a copy of the counts. A goroutine that counts a call may hold locks for which others
+// wait, so mu is not held for longer than the copy takes.
 func (c *Calls) copied() (list []methodCopy) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -23,8 +23,8 @@ const (
 )
 
 // The native buckets cover the values above 2^least seconds, about a microsecond, up to 2^most
-// seconds, about a year. Bucket i of them, from 1, ends at 2^(least + i/perOctave) seconds. All that
-// is smaller counts as zero, all that is larger as the largest.
+// seconds, about a year. Bucket i of them, from 1, ends at 2^(least + i/perOctave) seconds. A smaller
+// value counts as zero, a larger one as the largest.
 const (
 	least   = -20
 	most    = 25
@@ -34,8 +34,9 @@ const (
 // ZeroThreshold is the largest value, in seconds, that counts as zero.
 const ZeroThreshold = 1.0 / (1 << -least)
 
-// bins is the number of bins. Every native bucket, and the zero bucket, has two: for the values up
-// to and above the classic bound in it, so that a bin is part of one bucket of either kind.
+// bins is the number of bins. Every native bucket, and the zero bucket, has two: one for the values
+// up to the classic bound in it and one for those above, so that a bin is part of one bucket of
+// either kind.
 const bins = 2 * (natives + 1)
 
 // A Histogram counts durations. The zero value is empty. It is not safe for concurrent use.
@@ -115,7 +116,7 @@ func (h *Histogram) Native(bucket func(index int, n uint64)) (zero uint64) {
 }
 
 var (
-	// ends has for each native bucket, and for the zero bucket, the largest duration in it.
+	// ends holds for each native bucket, and for the zero bucket, the largest duration in it.
 	ends = func() (e [natives + 1]time.Duration) {
 		for i := range e {
 			e[i] = largest(math.Pow(2, least+float64(i)/perOctave))
@@ -123,8 +124,8 @@ var (
 		e[natives] = math.MaxInt64
 		return e
 	}()
-	// splits has for each native bucket the largest duration that is not above the classic bound in
-	// it. Without one there is none above.
+	// splits holds for each native bucket the largest duration that is not above the classic bound in
+	// it. Without such a bound, all durations count as not above it.
 	splits = func() (s [natives + 1]time.Duration) {
 		for i := range s {
 			s[i] = math.MaxInt64
@@ -134,14 +135,14 @@ var (
 		}
 		return s
 	}()
-	// firstBin has for each classic bound the first bin above it.
+	// firstBin holds for each classic bound the first bin above it.
 	firstBin = func() (f [len(Bounds)]int) {
 		for i, b := range Bounds {
 			f[i] = 2*nativeOf(largest(b)) + 1
 		}
 		return f
 	}()
-	// starts has for the leading bits of a duration the first native bucket in which it may be.
+	// starts holds for the leading bits of a duration the first native bucket in which it may be.
 	starts = func() (s [64 << Schema]uint16) {
 		for i := range s {
 			length, rest := uint(i>>Schema), uint64(i&(perOctave-1))
@@ -156,7 +157,7 @@ var (
 	}()
 )
 
-// largest returns the largest duration that is not longer than that.
+// largest returns the largest duration that is not longer than seconds.
 func largest(seconds float64) time.Duration {
 	d := time.Duration(math.Round(seconds * 1e9))
 	for float64(d)/1e9 > seconds {
@@ -190,8 +191,8 @@ func binOf(d time.Duration) int {
 	return 2 * i
 }
 
-// Quantile returns about the q-quantile of the durations, or 0 if there are none. It is for tests
-// and texts; Prometheus computes its own.
+// Quantile returns approximately the q-quantile of the durations, or 0 if there are none. It is for
+// tests and texts; Prometheus computes its own.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	rank := uint64(math.Ceil(q * float64(h.Count())))
 	if rank == 0 {

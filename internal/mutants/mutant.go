@@ -4,21 +4,21 @@ package mutants
 type mutant struct {
 	// name is the value of SHARELOCK_MUTANT that switches the mutant on.
 	name string
-	// rule is the number of the broken rule, breaks what happens instead of it.
+	// rule is the number of the broken rule. breaks is what happens instead.
 	rule, breaks string
 	// code are the changes of the product.
 	code []rewrite
 	// nets are tests that must each catch the mutant.
 	nets []net
-	// seeds is how many seeds of the random run may be needed to catch it. Zero: the random
-	// run is not tried, since what it would have to meet is too rare.
+	// seeds is the number of seeds of the random run that may be needed to catch it. With 0 the random
+	// run is not tried, because the situation that it would have to hit is too rare.
 	seeds int
 }
 
-// A net is one or more tests, of which one must fail.
+// A net is one or more tests, at least one of which must fail.
 type net struct {
 	// dir is the folder of the tests, tests a regular expression for their names.
 	dir, tests string
-	// by are the invariants of which the failure must name one.
+	// by lists the invariants, one of which the failure must name.
 	by []string
 }

@@ -16,12 +16,12 @@ import (
 	"strings"
 )
 
-// A rewrite is a change of one function of the product, or an added file. Its diff has one line of code per
-// line: "- " before what is replaced, "+ " before what replaces it, and neither before what
-// stays and says where. Lines may be parts of lines of the source: code is compared by its
-// tokens, so that space, comments and line breaks inside brackets do not matter. What is
-// replaced and what stays must together occur exactly once in the function. In the new
-// code, mutated is true while the mutant is on.
+// A rewrite is a change of one function of the product, or an added file. Its diff has one line of
+// code per line: "- " before code that is replaced, "+ " before its replacement, and neither before
+// code that stays and locates the change. Lines may be parts of lines of the source: code is compared
+// by its tokens, so white space, comments and line breaks inside brackets do not matter. What is
+// replaced and what stays must together occur exactly once in the function. In the new code, mutated
+// is true while the mutant is on.
 type rewrite struct {
 	dir  string // the folder of the package
 	fn   string // "function" or "Type.method"; "" if diff is a file to add
@@ -31,7 +31,7 @@ type rewrite struct {
 // in returns a rewrite of a function.
 func in(dir, fn, diff string) rewrite { return rewrite{dir, fn, diff} }
 
-// add returns a rewrite that adds a file to a package, with something that other rewrites of
+// add returns a rewrite that adds a file to a package, with declarations that other rewrites of
 // the package use. code is the file without its package clause.
 func add(dir, code string) rewrite { return rewrite{dir, "", code} }
 
@@ -60,8 +60,8 @@ type sources struct {
 type source struct {
 	name  string // of the package
 	files map[string][]byte
-	// functions are the bodies of the functions, by name. A function that depends on the
-	// system has several.
+	// functions holds the bodies of the functions, by name. A function with variants for several
+	// operating systems has several.
 	functions map[string][]body
 }
 
@@ -102,7 +102,7 @@ func (s *sources) load(dir string) (*source, error) {
 	return p, nil
 }
 
-// add takes one file in.
+// add adds one file.
 func (p *source) add(name string, text []byte) error {
 	fset := token.NewFileSet()
 	f, err := parser.ParseFile(fset, name, text, parser.SkipObjectResolution)
@@ -173,7 +173,7 @@ func (s *sources) edit(mutant string, r rewrite) (edit, error) {
 		e.start = b.start + code[first].start
 		e.end, e.text = e.start, e.text+"\n"
 	}
-	// The edit alone must leave a file that can be parsed.
+	// The edit alone must leave a file that parses.
 	if _, err := parse(b.file, apply(p.files[b.file], []edit{e})); err != nil {
 		return edit{}, fmt.Errorf("the result is not Go: %w", err)
 	}
@@ -186,7 +186,7 @@ var mutatedWord = regexp.MustCompile(`\bmutated\b`)
 type hunk struct {
 	old      []lexeme // what must be there
 	oldLines []string
-	// old[first:last] is replaced by text; if that is nothing, text is put there.
+	// old[first:last] is replaced by text. If that range is empty, text is inserted.
 	first, last int
 	text        string
 }

@@ -1,6 +1,6 @@
-// Package netconn finds what is below a connection. Layers wrap connections: to count them, to read
-// their first bytes, to encrypt them. Each layer has a method NetConn, like that of
-// [crypto/tls.Conn], which leads to the one below it.
+// Package netconn finds the connection below its wrappers. Layers wrap connections: to count them, to
+// read their first bytes, to encrypt them. Each layer has a method NetConn, like that of
+// [crypto/tls.Conn], which returns the connection below it.
 package netconn
 
 import (

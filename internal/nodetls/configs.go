@@ -36,7 +36,7 @@ func (s *Set) configure(member string, clock func() time.Time) {
 			MinVersion:   least,
 			NextProtos:   protocols,
 			Time:         clock,
-			// Streams live long, and a resumed one would keep what was verified before a reload.
+			// Streams live long, and a resumed one would rely on what was verified before a reload.
 			SessionTicketsDisabled: true,
 			// A batch is one record, or as few as possible.
 			DynamicRecordSizingDisabled: true,
@@ -45,7 +45,7 @@ func (s *Set) configure(member string, clock func() time.Time) {
 	s.clients = make(map[clientPort]*tls.Config)
 	for _, mutual := range []bool{false, true} {
 		grpc := base(tls.VersionTLS12, "h2", Protocol)
-		// Protocol is not spoken at the HTTP port, but answered: see api.RefuseSession.
+		// Protocol is not served at the HTTP port, but refused with an answer: see api.RefuseSession.
 		http := base(tls.VersionTLS12, "h2", "http/1.1", Protocol)
 		for _, c := range []*tls.Config{grpc, http} {
 			if c.ClientAuth = tls.VerifyClientCertIfGiven; mutual {
@@ -55,7 +55,7 @@ func (s *Set) configure(member string, clock func() time.Time) {
 		s.clients[clientPort{http: false, mutual: mutual}] = grpc
 		s.clients[clientPort{http: true, mutual: mutual}] = http
 	}
-	// Clients that can choose get an answer that people can read.
+	// Clients that can choose the protocol get an answer that people can read.
 	s.refusals = base(tls.VersionTLS12, "http/1.1", Protocol, "h2")
 	if member == "" {
 		return
@@ -63,7 +63,7 @@ func (s *Set) configure(member string, clock func() time.Time) {
 	// crypto/tls calls VerifyConnection after it has verified the chain and its usages, also for
 	// resumed connections.
 	verify := func(state tls.ConnectionState) error { return checkMember(state.PeerCertificates[0], member) }
-	// Members offer Protocol for all that they send; h2 is for tools that call them.
+	// Members use Protocol for everything that they send; h2 is for tools that call them.
 	s.memberServer = base(tls.VersionTLS13, Protocol, "h2")
 	s.memberServer.ClientAuth = tls.RequireAndVerifyClientCert
 	s.memberServer.VerifyConnection = verify

@@ -23,8 +23,8 @@ type Dialer struct {
 	refused seldom.Log
 }
 
-// Dialer returns a dialer. A process of which speaks, which may be nil, does not say that it takes
-// TLS is dialed without.
+// Dialer returns a dialer. speaks may be nil; a process of which speaks does not report that it takes
+// TLS is dialed without TLS.
 func (s *Store) Dialer(dial Dial, speaks func(addr string) bool) *Dialer {
 	return &Dialer{store: s, dial: dial, speaks: speaks}
 }

@@ -1,8 +1,8 @@
 // Package nodetls is the TLS of a node.
 //
 // A node has one certificate. Its key, the certificate and the bundle of authorities that it
-// trusts are a [Set], which a [Store] loads as a whole, keeps up to date, and replaces only by a
-// set that fits together. What is made from a set is immutable: every handshake uses the set that
+// trusts are a [Set]. A [Store] loads a set as a whole, keeps it up to date, and replaces it only by
+// a set that fits together. What is made from a set is immutable: every handshake uses the set that
 // is current when it begins.
 //
 // A [Server] does the handshakes of the streams that a port accepts, and a [Dialer] those of the streams

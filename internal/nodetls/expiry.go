@@ -17,7 +17,7 @@ const (
 // expiry reports the end of the certificate. The zero value is ready.
 type expiry struct {
 	mu sync.Mutex
-	// said is when it was reported last, and expired what was said then. Guarded by mu.
+	// said is when the certificate was last reported, and expired is what was reported. Guarded by mu.
 	said    time.Time
 	expired bool
 }

@@ -14,13 +14,13 @@ const recordHandshake = 0x16
 // ErrPlain: a stream does not begin with TLS.
 var ErrPlain = errors.New("not TLS")
 
-// Server makes TLS of the streams that come in at one kind of port.
+// Server does the TLS handshakes of the streams that arrive at one kind of port.
 type Server struct {
 	store  *Store
 	config func(*Set) *tls.Config
-	// plain lets streams without TLS in.
+	// plain accepts streams without TLS.
 	plain bool
-	// direct makes closing a stream close what is below at once.
+	// direct makes closing a stream close the connection below at once.
 	direct bool
 }
 
@@ -36,8 +36,8 @@ func (s *Store) HTTP(mode Clients) *Server { return s.clientServer(mode, true) }
 // GRPC returns the server of the gRPC port, for a mode other than ClientsOff.
 func (s *Store) GRPC(mode Clients) *Server { return s.clientServer(mode, false) }
 
-// Refusals returns the server for clients at a port that is for none: they are told so in whatever they
-// speak, without a certificate of theirs. See refuse.Clients.
+// Refusals returns the server for clients at a port that serves no clients. They get that answer in the
+// protocol that they use, and need no certificate. See refuse.Clients.
 func (s *Store) Refusals() *Server {
 	return &Server{store: s, config: func(set *Set) *tls.Config { return set.refusals }, direct: true}
 }
@@ -47,10 +47,10 @@ func (s *Store) clientServer(mode Clients, http bool) *Server {
 	return &Server{store: s, config: func(set *Set) *tls.Config { return set.clients[port] }, plain: mode == ClientsMigrate, direct: !http}
 }
 
-// Handshake makes TLS of a stream that came in, within the deadline of the stream. The result is a
-// stream with a method ConnectionState; or without, if the stream has no TLS and the server takes
-// that. If the server does not, the error wraps ErrPlain, and the result is the stream, so that the
-// caller can say so to its other end. The caller closes conn after an error.
+// Handshake does the TLS handshake of an incoming stream, within the deadline of the stream. The result
+// is a stream with a method ConnectionState; or without, if the stream has no TLS and the server accepts
+// that. If the server does not accept it, the error wraps ErrPlain, and the result is the stream, so that
+// the caller can send an answer to its other end. The caller closes conn after an error.
 func (s *Server) Handshake(conn net.Conn) (net.Conn, error) {
 	first := make([]byte, 1)
 	if _, err := io.ReadFull(conn, first); err != nil {

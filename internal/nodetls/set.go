@@ -22,7 +22,7 @@ type Set struct {
 	content [sha256.Size]byte
 	// The configs are complete, and shared by all handshakes of their kind.
 	memberServer, memberClient *tls.Config
-	// refusals is for clients at a port that is for none.
+	// refusals is for clients at a port that serves no clients.
 	refusals *tls.Config
 	clients  map[clientPort]*tls.Config
 }
@@ -34,9 +34,9 @@ func (s *Set) Expires() time.Time { return s.expires }
 // errTime: the certificate fits, but it has expired or is not valid yet.
 var errTime = errors.New("the certificate is not valid now")
 
-// newSet checks that the material fits together, and that the certificate is good for what a node
-// with this member name does; the name is empty if members do not use TLS. If nothing is wrong
-// but the time, newSet returns the set and an error that wraps errTime.
+// newSet checks that the material fits together, and that the certificate is good for the tasks of a
+// node with this member name; the name is empty if members do not use TLS. If only the time is
+// wrong, newSet returns the set and an error that wraps errTime.
 func newSet(m Material, member string, clock func() time.Time) (*Set, error) {
 	cert, err := tls.X509KeyPair(m.Cert, m.Key)
 	if err != nil {
@@ -78,7 +78,7 @@ func contentOf(m Material) [sha256.Size]byte {
 	return sha256.Sum256(all)
 }
 
-// parseBundle returns the certificates of a PEM file, which has nothing else in it.
+// parseBundle returns the certificates of a PEM file, which must not contain anything else.
 func parseBundle(data []byte) (bundle []*x509.Certificate, err error) {
 	for {
 		var block *pem.Block
@@ -100,7 +100,7 @@ func parseBundle(data []byte) (bundle []*x509.Certificate, err error) {
 	return bundle, nil
 }
 
-// checkMember returns an error that names the names of a certificate if it is not a member's.
+// checkMember returns an error that lists the names of a certificate if it is not a member's.
 func checkMember(c *x509.Certificate, member string) error {
 	if slices.ContainsFunc(c.DNSNames, func(name string) bool { return strings.EqualFold(name, member) }) {
 		return nil
@@ -186,8 +186,7 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 const maxChain = 8
 
 // vouches reports whether the bundle still vouches for a certificate that was verified when its
-// stream began. It looks at signatures only, and not at times: a stream outlives the certificates
-// that it began with.
+// stream began. It checks signatures only, and not times: a stream may outlive its certificates.
 func (s *Set) vouches(peer []*x509.Certificate) bool {
 	return s.reaches(peer[0], peer[1:], maxChain)
 }

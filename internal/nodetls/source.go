@@ -17,7 +17,7 @@ type Material struct {
 	CA []byte
 }
 
-// Source returns the newest material. It is called again and again.
+// Source returns the newest material. It is called repeatedly.
 type Source func() (Material, error)
 
 // Files returns the source of three files. Symbolic links are followed at each call.

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// pollInterval is how often the source is asked for a change, so that one takes less than 10 s.
+// pollInterval is how often the source is checked for a change, so that a change takes effect within 10 s.
 const pollInterval = 5 * time.Second
 
 // Config says what a Store loads.
@@ -34,8 +34,8 @@ type Store struct {
 	reloads, failures atomic.Uint64
 
 	mu sync.Mutex // serialises loading
-	// refused is the content of the last material that was not accepted, and said: it was logged.
-	// Guarded by mu.
+	// refused is the content of the last material that was not accepted; said is set when it was logged.
+	// Both are guarded by mu.
 	refused [sha256.Size]byte
 	said    bool
 }
@@ -78,7 +78,7 @@ func (s *Store) Stats() Stats {
 	return Stats{Reloads: s.reloads.Load(), Failures: s.failures.Load(), Expires: s.Current().Expires(), Streams: s.conns.len()}
 }
 
-// Run loads what has changed, and warns of the end of the certificate, until ctx ends.
+// Run loads changed material, and warns before the certificate expires, until ctx ends.
 func (s *Store) Run(ctx context.Context) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
@@ -97,8 +97,8 @@ func (s *Store) Run(ctx context.Context) {
 // remains then. Material that has not changed is accepted.
 func (s *Store) Reload() error { return s.load(true) }
 
-// load replaces the set if the material has changed and is accepted. Without asked, material that
-// was refused before is tried again, since only its time may be wrong, but not counted again.
+// load replaces the set if the material has changed and is accepted. Without asked, material that was
+// refused before is tried again, because perhaps only its time was wrong, but not counted again.
 func (s *Store) load(asked bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package opening bounds the streams of a port that have not said yet what they are.
+// Package opening bounds the streams of a port that have not yet sent enough to identify their protocol.
 package opening
 
 import (
@@ -8,7 +8,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/share"
 )
 
-// Set is those streams. Its methods are safe for concurrent use. Make it with [New].
+// Set holds those streams. Its methods are safe for concurrent use. Create it with [New].
 type Set struct {
 	most int
 
@@ -31,9 +31,9 @@ func New(most int) *Set {
 }
 
 // Add adds a stream and calls start, unless the set is closed; then ok is false. If there are too
-// many streams, the set closes one of them, dropped, so that streams that say nothing do not keep
-// out those that do: the oldest of the host that has the most of them. A host that opens many
-// harms itself only. start must not wait and must not call the set.
+// many streams, the set closes one of them, dropped: the oldest of the host that has the most of
+// them. So streams that send nothing do not keep out those that do, and a host that opens many harms
+// only itself. start must not block and must not call the set.
 func (s *Set) Add(conn net.Conn, start func()) (dropped net.Conn, ok bool) {
 	host := share.Host(conn.RemoteAddr())
 	s.mu.Lock()
@@ -56,7 +56,7 @@ func (s *Set) Add(conn net.Conn, start func()) (dropped net.Conn, ok bool) {
 	return dropped, true
 }
 
-// oldest returns the oldest stream of the host that has the most of them. It needs mu.
+// oldest returns the oldest stream of the host that has the most of them. The caller must hold mu.
 func (s *Set) oldest() (oldest net.Conn) {
 	most := 0
 	for _, n := range s.count {
@@ -70,14 +70,14 @@ func (s *Set) oldest() (oldest net.Conn) {
 	return oldest
 }
 
-// Remove removes a stream that has said what it is, or has ended.
+// Remove removes a stream that has been identified, or has ended.
 func (s *Set) Remove(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remove(conn)
 }
 
-// remove is Remove. It needs mu.
+// remove is Remove. The caller must hold mu.
 func (s *Set) remove(conn net.Conn) {
 	st, ok := s.streams[conn]
 	if !ok {

@@ -1,19 +1,19 @@
-// Package pace lets a goroutine that is woken often rest in between, so that it does more at a time.
+// Package pace makes a goroutine that is woken often pause in between, so that it does more at a time.
 package pace
 
 import "time"
 
-// A Pace says for how long a goroutine rests after a piece of work. One that works seldom does not
-// rest at all. The zero value rests after every piece. A Pace belongs to one goroutine.
+// A Pace says how long a goroutine pauses after a piece of work. A goroutine that works seldom does
+// not pause at all. The zero value pauses after every piece. A Pace belongs to one goroutine.
 type Pace struct {
-	// Credit is the cost of the work that a goroutine which was idle does without a rest.
+	// Credit is the cost of the work that a goroutine does without a pause after it was idle.
 	Credit time.Duration
-	// paid is when the cost of all its work is paid by time that has passed.
+	// paid is the time at which the elapsed time will have made up for the cost of all its work.
 	paid time.Time
 }
 
-// Spend notes a piece of work, and returns for how long to rest: not longer than it cost. Who works
-// on without the rest need not rest longer later.
+// Spend records a piece of work, and returns how long to pause: not longer than the work cost. If the
+// goroutine continues without the pause, later pauses do not become longer.
 func (p *Pace) Spend(now time.Time, cost time.Duration) time.Duration {
 	switch most := now.Add(p.Credit); {
 	case p.paid.Before(now):

@@ -1,7 +1,7 @@
-// Package page is the page for people that every node serves at /: what the mesh does, which keys
-// are held, who waits, and what happened. It is static files that call the node's HTTP API from the
-// browser; there is no build step. static/vendor has libraries of others, with their licences and
-// the checksums that the test compares.
+// Package page is the web page that every node serves at /: what the mesh does, which keys are held,
+// who waits, and what happened. It is static files that call the node's HTTP API from the browser;
+// there is no build step. static/vendor has third-party libraries, with their licences and the
+// checksums that the test compares.
 package page
 
 import (
@@ -40,7 +40,7 @@ type file struct {
 }
 
 // Handler returns a handler of / and of everything below [AssetsPath]. Browsers ask for each file
-// again and get 304 while it has not changed, so an upgraded node is not shown by an older page.
+// again, and get 304 while it has not changed, so an upgraded node is not shown by an older page.
 func Handler() http.Handler { return handler(files()) }
 
 // files returns all files of the page by their paths. Files that are embedded can always be read.

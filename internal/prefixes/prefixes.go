@@ -1,10 +1,10 @@
-// Package prefixes finds those of many prefixes that a key has.
+// Package prefixes finds all prefixes of a key in a large set of prefixes.
 package prefixes
 
 import "slices"
 
-// A Set has prefixes, each with a value. What a look-up costs depends on the length of the key, and
-// on how many of the prefixes it has, not on how many there are. The zero value is an empty set.
+// A Set holds prefixes, each with a value. The cost of a look-up depends on the length of the key and
+// on how many of the prefixes it has, not on the size of the set. The zero value is an empty set.
 type Set[V any] struct {
 	values map[string]V
 	// lengths are the lengths of the prefixes, in order, with how many there are of each.
@@ -16,7 +16,7 @@ type length struct{ bytes, count int }
 // Len returns the number of prefixes.
 func (s *Set[V]) Len() int { return len(s.values) }
 
-// Lengths returns the number of lengths of the prefixes: a key is looked up as often at most.
+// Lengths returns the number of different lengths of the prefixes, which bounds the cost of a look-up.
 func (s *Set[V]) Lengths() int { return len(s.lengths) }
 
 // Get returns the value of a prefix.

@@ -1,7 +1,6 @@
-// Package protofield reads and writes messages of Protocol Buffers field by field, for those
-// that are so many that an object and its reflection for each would be most of their
-// cost. Tests of the packages that use it compare what it writes and reads with the generated
-// code.
+// Package protofield reads and writes messages of Protocol Buffers field by field. It is for messages
+// that are so frequent that an object and reflection for each would be most of their cost. Tests of the
+// packages that use it compare what it writes and reads with the generated code.
 package protofield
 
 import (
@@ -30,8 +29,8 @@ type Field struct {
 	B   []byte
 }
 
-// Uint8 returns the number of a field, or 255 if it is larger: no kind or mode has that number, so that one
-// that is unknown does not become another one.
+// Uint8 returns the number of a field, or 255 if it is larger. No kind or mode has that number, so an
+// unknown one does not become a different one.
 func (f Field) Uint8() uint8 { return intconv.Uint8(f.V) }
 
 // Uint32 returns the number of a field of type uint32, as generated code does: the lower 32 bits.
@@ -46,9 +45,9 @@ func (f Field) Int64() int64 { return intconv.Signed(f.V) }
 // Nanoseconds returns the duration of a field of type int64. It may be negative: the caller checks its range.
 func (f Field) Nanoseconds() time.Duration { return time.Duration(intconv.Signed(f.V)) }
 
-// Next takes the next field off a message that has one.
+// Next takes the next field from a message, which must not be empty.
 func Next(rest *[]byte) (Field, error) {
-	// Nearly all have a small number, and are a small number or a few bytes.
+	// Nearly all fields have a small field number, and hold a small number or a few bytes.
 	if b := *rest; len(b) >= 2 && b[0] < 1<<7 && b[0] >= 1<<3 && b[1] < 1<<7 {
 		f := Field{Num: protowire.Number(b[0] >> 3), Typ: protowire.Type(b[0] & 7)}
 		switch {
@@ -90,14 +89,14 @@ func next(rest *[]byte) (Field, error) {
 	return f, nil
 }
 
-// Open begins a message within a message: its tag, and room for a length of one byte.
-// Shut puts the length in, and makes more room if it needs it.
+// Open begins a nested message: it appends the tag, and room for a length of one byte. Shut sets
+// the length, and makes more room if the length needs it.
 func Open(b []byte, num protowire.Number) (rest []byte, at int) {
 	b = protowire.AppendTag(b, num, protowire.BytesType)
 	return append(b, 0), len(b)
 }
 
-// Shut ends a message that Open has begun there.
+// Shut ends a nested message that Open began at at.
 func Shut(b []byte, at int) []byte {
 	n := len(b) - at - 1
 	if n < 1<<7 {

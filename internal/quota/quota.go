@@ -1,6 +1,6 @@
 // Package quota limits what one principal may ask of one node: calls per second, and open
-// connections. What keeps a lock alive or gives it back is never limited: renewals, keepalives,
-// attaches, releases and giving up do not come here.
+// connections. Calls that keep a lock alive or end it are never limited: renewals, keepalives,
+// attaches, releases and giving up do not use this package.
 package quota
 
 import (
@@ -12,8 +12,8 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// maxPrincipals bounds the principals whose calls are counted. A bucket that is full is the same
-// as none, so that only principals that call at this moment need one.
+// maxPrincipals bounds the principals whose calls are counted. A full bucket is equivalent to none,
+// so only principals that have called recently need one.
 const maxPrincipals = 1 << 16
 
 // Quotas counts the calls and connections of principals. A nil *Quotas limits nothing. All methods are safe for concurrent use.
@@ -40,8 +40,8 @@ func New(clock func() time.Duration) *Quotas {
 }
 
 // Call counts a call of a principal that may make perSecond calls a second, and as many at once.
-// perSecond 0 is no limit. Beyond it the error is a sharelock.ErrQuota that says when to try
-// again; a call that is refused does not count.
+// With perSecond 0 there is no limit. Beyond the limit the error is a sharelock.ErrQuota that says
+// when to retry; a call that is refused does not count.
 func (q *Quotas) Call(principal string, perSecond int) error {
 	if q == nil || perSecond <= 0 {
 		return nil
@@ -72,13 +72,13 @@ func (q *Quotas) Call(principal string, perSecond int) error {
 	return nil
 }
 
-// seconds rounds up to milliseconds, so that a caller that waits so long is not a moment early.
+// seconds rounds up to milliseconds, so that a caller that waits so long does not retry too early.
 func seconds(s float64) time.Duration {
 	return time.Duration(math.Ceil(s*1000)) * time.Millisecond
 }
 
-// makeRoom drops buckets that are full, and then others until an eighth of the room is free, so
-// that it is called seldom.
+// makeRoom removes full buckets, and then others until an eighth of the room is free, so that it is
+// called rarely.
 func (q *Quotas) makeRoom(now time.Duration) {
 	for principal, b := range q.buckets {
 		if b.full <= now {

@@ -29,30 +29,28 @@ const Principals = 2
 // Traces is the release that has added the traces of requests to requests and entries between members.
 const Traces = 2
 
-// Errors of what this program cannot work with. None of them says that anything is
-// damaged.
+// Errors about what this program cannot work with. None of them means that data is damaged.
 var (
-	// ErrNewer: it was made by a program of a later release, in a view that had risen to
+	// ErrNewer: it was written by a program of a later release, in a view that had risen to
 	// that release.
 	ErrNewer = errors.New("written by a newer version")
-	// ErrOlder: it was made by a program of a release that this one does not know any
-	// more.
+	// ErrOlder: it was written by a program of a release that this program no longer supports.
 	ErrOlder = errors.New("written by an older version")
 	// ErrMismatch: two programs, or a program and a mesh, have no release in common (W2).
 	ErrMismatch = errors.New("the releases do not fit")
-	// ErrUnknown: a state machine met something that it does not know, so it stops (W3).
+	// ErrUnknown: a state machine found something that it does not know, so it stops (W3).
 	ErrUnknown = errors.New("not known to this version")
 )
 
-// Newer is [ErrNewer] about something of release n.
+// Newer returns [ErrNewer] for something of release n.
 func Newer(n uint32) error {
 	return fmt.Errorf("%w (release %d); this program is release %d", ErrNewer, n, Current)
 }
 
-// Range is the releases that a program works with.
+// Range is the range of releases that a program works with.
 type Range struct{ Oldest, Newest uint32 }
 
-// Own is this program's range.
+// Own returns this program's range.
 func Own() Range { return Range{Oldest: Oldest, Newest: Current} }
 
 // OrOwn returns r, or [Own] if r is zero.
@@ -86,7 +84,7 @@ func (r Range) Common(other Range) (n uint32, ok bool) {
 	return n, r.Has(n) && other.Has(n)
 }
 
-// String is for people.
+// String formats the range for people.
 func (r Range) String() string {
 	switch {
 	case r.Newest == 0:

@@ -1,4 +1,4 @@
-// Package rules is the one home of bounds that several packages have to agree on.
+// Package rules defines bounds that several packages must agree on.
 package rules
 
 // MaxClusterID bounds the id of a cluster, in bytes.

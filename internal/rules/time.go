@@ -2,11 +2,11 @@ package rules
 
 import "time"
 
-// MaxAge is the longest that a request may wait at a member, in whatever queue (Q1).
+// MaxAge is the longest that a request may wait at a member, in any queue (Q1).
 const MaxAge = 30 * time.Second
 
-// FenceTime is how long an id is remembered that was given up before it was ever seen (Q6): as
-// long as a send of it may be under way (Q1), stretched.
+// FenceTime is how long an id is remembered that was given up before it was first seen (Q6): as long
+// as a send of it may be in flight (Q1), stretched.
 const FenceTime = MaxAge + MaxAge/10
 
 // LongestPeriod bounds Period.
@@ -28,12 +28,12 @@ func Unstretch(left time.Duration) time.Duration {
 	return d
 }
 
-// Shrink returns d divided by 1.1, rounded down: how long a time that this process has measured was
-// at least by the clock of another.
+// Shrink returns d divided by 1.1, rounded down: the least that a time d measured by this process was
+// by the clock of another.
 func Shrink(d time.Duration) time.Duration { return d * 10 / 11 }
 
-// The shortest and the longest rest of a request that was answered Retry before it is sent again,
-// unless a new view comes first (Q1).
+// The shortest and the longest pause before a request that was answered Retry is sent again, unless a
+// new view comes first (Q1).
 const (
 	RetryFirst = 2 * time.Millisecond
 	RetryMost  = 50 * time.Millisecond

@@ -35,20 +35,20 @@ var ErrDamaged = errors.New("damaged block")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// A Block is what is appended at once.
+// A Block is the unit that is appended.
 type Block struct {
 	// Payload is at most MaxPayload bytes.
 	Payload []byte
-	// Hashes are those by which the block can be found. One that occurs several times need not be
+	// Hashes are those by which the block can be found. A hash that occurs several times need not be
 	// repeated.
 	Hashes []uint64
 	// Marked blocks can be found without a hash.
 	Marked bool
-	// First and Last are the times of the first and the last content, by any measure that grows.
+	// First and Last are the times of the first and the last content, in any unit that grows.
 	First, Last int64
 }
 
-// A header is what is known of a block without its payload.
+// A header describes a block without its payload.
 type header struct {
 	filter      filter
 	sum         uint32

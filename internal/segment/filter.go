@@ -1,6 +1,6 @@
 package segment
 
-// maxFilter is the size of the largest filter. With more hashes it lets more of the others pass.
+// maxFilter is the size of the largest filter. With more hashes, more other hashes pass it.
 const maxFilter = 8 << 10
 
 // bitsPerHash makes a filter let about 1 % of the hashes pass that are not in it.

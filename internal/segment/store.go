@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// The size of a segment is a part of the whole, so that little is removed at once, within bounds.
+// The size of a segment is a fraction of the whole, so that little is removed at once, within bounds.
 const (
 	parts      = 16
 	minSegment = 64 << 10
@@ -61,9 +61,9 @@ type Ref struct {
 	block       block
 }
 
-// Open opens a directory, which it makes if need be, and finds out what is in it. An empty dir keeps
-// everything in memory. most is the bound, in bytes, at least MinBytes. What a crash has cut off is
-// removed. torn is set if there was such a thing.
+// Open opens a directory, which it creates if necessary, and reads what is in it. An empty dir keeps
+// everything in memory. most is the bound in bytes, at least MinBytes. Open removes what a crash has
+// cut off, and sets torn if there was any.
 func Open(dir string, most int64) (s *Store, torn bool, err error) {
 	s = &Store{dir: dir, most: max(most, MinBytes)}
 	if dir == "" {
@@ -108,7 +108,7 @@ func name(number uint64) string { return fmt.Sprintf("%016x.seg", number) }
 
 func (s *Store) path(number uint64) string { return filepath.Join(s.dir, name(number)) }
 
-// load reads the headers of a segment. Of the last one it reads everything. It cuts the segment off
+// load reads the headers of a segment, and of the last segment all content. It truncates the segment
 // before the first damaged block.
 func (s *Store) load(number uint64, last bool) (g *segment, torn bool, err error) {
 	f, err := os.OpenFile(s.path(number), os.O_RDWR, 0)
@@ -166,7 +166,7 @@ func readPayload(f io.ReaderAt, b *block) ([]byte, error) {
 	return payload, b.check(payload)
 }
 
-// Full reports whether no block should be appended before Roll.
+// Full reports whether Roll must be called before the next block is appended.
 func (s *Store) Full() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package seldom keeps a log short although strangers could fill it: what is said about one of them
-// is said once in a while.
+// Package seldom limits how often a log reports events that strangers can cause: each key, such as a
+// host, is reported at most once in an interval.
 package seldom
 
 import (
@@ -8,20 +8,20 @@ import (
 )
 
 const (
-	// interval is the time in which something is said once.
+	// interval is the time in which a key is reported at most once.
 	interval = time.Minute
-	// maxKeys bounds memory. More keys than that in an interval are silent.
+	// maxKeys bounds the memory. If an interval has more keys, the rest is not reported.
 	maxKeys = 256
 )
 
-// Log decides what is worth a line. The zero value is ready; its methods are safe for concurrent
+// Log decides what is logged. The zero value is ready to use; its methods are safe for concurrent
 // use.
 type Log struct {
 	mu   sync.Mutex
 	last map[string]time.Time // by key; guarded by mu
 }
 
-// Allow reports whether something about key may be said now: nothing was for a minute.
+// Allow reports whether something about key may be logged now: nothing was logged for a minute.
 func (l *Log) Allow(key string) bool {
 	now := time.Now()
 	l.mu.Lock()

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/encoding"
-	_ "google.golang.org/grpc/encoding/proto" // the codec that RawCodec stands before
+	_ "google.golang.org/grpc/encoding/proto" // the codec that RawCodec replaces
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -71,29 +71,29 @@ const (
 type Call struct {
 	ID   uint64
 	Kind CallKind
-	// AcquireRequest is what an acquire asks for. Of it, Key is set for all calls but a cancel,
-	// ClientID and RequestID for giving up, too, TTL and Metadata for a renew: there nil keeps the
-	// metadata, and an empty map takes it away. TTL 0 is none given; Wait is sharelock.DefaultWait
-	// if none was given.
+	// AcquireRequest has the arguments of an acquire. Other calls use some of its fields: Key all but
+	// a cancel, ClientID and RequestID also giving up, TTL and Metadata a renew. In a renew, nil keeps
+	// the metadata and an empty map removes it. TTL 0 means that none was given; Wait is
+	// sharelock.DefaultWait if none was given.
 	sharelock.AcquireRequest
-	// Tell: an acquire asks for its place in the queue.
+	// Tell is set if an acquire asks for its place in the queue.
 	Tell bool
-	// Token is of a renew and a release; SentOnce of a release.
+	// Token belongs to a renew and a release, SentOnce to a release.
 	Token    sharelock.Token
 	SentOnce bool
-	// Trace is the span below which the call's spans are begun; nil if it is not traced.
+	// Trace is the parent of the call's spans, or nil if the call is not traced.
 	Trace *tracecontext.Parent
 	// AnyHold is set by the node that took the call, see [caller.Caller]. It is not on the wire.
 	AnyHold bool
-	// Err is what is wrong with a call that could be read, but not be understood, or is not
-	// allowed: the answer to it.
+	// Err is set if a call could be read but is invalid or not allowed. It is the answer to the
+	// call.
 	Err error
 }
 
 // CallReader reads the calls of a session's messages in order. The zero value reads nothing.
 type CallReader struct {
-	// Ping: the message that was read to its end asks for an answer. Keeps: it asks for
-	// something beside its calls, see KeepReader.
+	// Ping is set if the message, which was read to its end, asks for an answer; Keeps, if it has
+	// requests other than calls, see KeepReader.
 	Ping, Keeps bool
 
 	rest []byte
@@ -137,8 +137,8 @@ func (r *CallReader) Next(c *Call) (bool, error) {
 	return true, nil
 }
 
-// nextElement is the next entry of field 1, nil at the end. It notes field 2, a
-// ping or pong, and that there are others.
+// nextElement returns the next entry of field 1, or nil at the end. It sets ping if it finds field
+// 2, a ping or pong, and more if it finds other fields.
 func nextElement(rest *[]byte, ping, more *bool) ([]byte, error) {
 	for len(*rest) > 0 {
 		f, err := protofield.Next(rest)
@@ -206,7 +206,7 @@ func (r *CallReader) call(c *Call, body []byte) error {
 	case none:
 		c.Metadata = map[string]string{}
 	}
-	// One string for both: a hold keeps them just as long.
+	// One string holds both: a hold keeps them for the same time.
 	r.scratch = append(append(r.scratch[:0], key...), request...)
 	both := string(r.scratch)
 	c.Key, c.RequestID = both[:len(key)], both[len(key):]
@@ -238,7 +238,7 @@ func (r *CallReader) acquire(c *Call, f protofield.Field) error {
 	var err error
 	switch {
 	case f.Num == 2 && isBytes:
-		if r.client != string(f.B) { // makes no string
+		if r.client != string(f.B) { // does not allocate a string
 			r.client = string(f.B)
 		}
 		a.ClientID = r.client
@@ -439,7 +439,7 @@ func AppendReply(b []byte, r *Reply) []byte {
 
 // ReplyReader reads the answers of a session's messages. The zero value reads nothing.
 type ReplyReader struct {
-	// Kept: the message that was read to its end says more, see KeptReader.
+	// Kept is set if the message, which was read to its end, has more than answers, see KeptReader.
 	Kept bool
 
 	rest []byte
@@ -447,8 +447,7 @@ type ReplyReader struct {
 	node string
 }
 
-// Reset begins a new message. Nothing that is read from it refers to data, but a
-// status.
+// Reset begins a new message. Nothing that is read from it refers to data, except a status.
 func (r *ReplyReader) Reset(data []byte) { r.rest, r.Kept = data, false }
 
 // Next reads the next answer. It reports false at the end of the message.
@@ -502,7 +501,7 @@ func (r *ReplyReader) hold(h *sharelock.Hold, body []byte) error {
 		case f.Num == 13:
 			into = &h.EndsIn
 		case f.Num == 10:
-			if r.node != string(f.B) { // makes no string
+			if r.node != string(f.B) { // does not allocate a string
 				r.node = string(f.B)
 			}
 			h.Node = r.node

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// Host returns what counts as the host of an address: of IPv6 the network, a /64, in which a host
+// Host returns the host of an address for counting. For IPv6 that is the /64 network, in which a host
 // can choose its addresses.
 func Host(addr net.Addr) string {
 	if addr == nil {

@@ -1,6 +1,6 @@
 // Package share bounds what clients may have open at a node, and shares it among their hosts: while
-// all places are taken, a host that has fewer of them than another one takes the newest place of
-// that one. A host that takes many harms itself only.
+// all places are taken, a host that has fewer places than another one takes that one's newest place.
+// A host that takes many harms only itself.
 package share
 
 import (
@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// Places are a bounded number of places. Make them with [New]. The methods are safe for concurrent
-// use, and none of them takes longer with more hosts.
+// Places is a bounded number of places. Create it with [New]. The methods are safe for concurrent
+// use, and their cost does not depend on the number of hosts.
 type Places struct {
 	most int
 
@@ -33,11 +33,11 @@ type Place struct {
 	of    *Places
 	host  *host
 	evict func()
-	// at is in the list of the host; nil when the place is no longer taken. Guarded by Places.mu.
+	// at is the element in the list of the host; nil when the place is no longer taken. Guarded by Places.mu.
 	at *list.Element
 }
 
-// New returns so many places; 0 is no bound.
+// New returns Places with most places; 0 means no bound.
 func New(most int) *Places {
 	return &Places{most: most, hosts: map[string]*host{}, ranks: map[int]map[*host]struct{}{}}
 }
@@ -52,9 +52,9 @@ func (p *Places) Taken() int {
 	return p.taken
 }
 
-// Take takes a place for a host, named by [Host]. ok is false if there is none for it; displaced
-// is set if another host had to give up one. evict is called if the place is given to another host
-// later: it must close what the place was taken for, and must not wait.
+// Take takes a place for a host, named by [Host]. ok is false if there is none for it; displaced is set
+// if another host had to give up one. evict is called if the place is later given to another host: it
+// must close what the place was taken for, and must not block.
 func (p *Places) Take(name string, evict func()) (pl *Place, displaced, ok bool) {
 	if p.most <= 0 {
 		return nil, false, true
@@ -86,7 +86,7 @@ func (p *Places) Take(name string, evict func()) (pl *Place, displaced, ok bool)
 	return pl, loser != nil, true
 }
 
-// Leave gives the place back. It may be called more than once, and after evict.
+// Leave returns the place. It may be called more than once, and after evict.
 func (pl *Place) Leave() {
 	if pl == nil {
 		return
@@ -98,14 +98,14 @@ func (pl *Place) Leave() {
 	}
 }
 
-// drop takes a place away. It needs mu.
+// drop takes a place away. The caller must hold mu.
 func (p *Places) drop(pl *Place) {
 	p.move(pl.host, func() { pl.host.places.Remove(pl.at) })
 	pl.at = nil
 	p.taken--
 }
 
-// move changes the places of a host by one, and its rank with them. It needs mu.
+// move changes the places of a host by one, and its rank with them. The caller must hold mu.
 func (p *Places) move(h *host, change func()) {
 	before := h.places.Len()
 	if delete(p.ranks[before], h); len(p.ranks[before]) == 0 {
@@ -122,7 +122,7 @@ func (p *Places) move(h *host, change func()) {
 		}
 		p.ranks[after][h] = struct{}{}
 	}
-	// One step is enough: the host was one below the top at most, or the top is where it is now.
+	// One step is enough: the host had at most one place less than the top, or has the top itself.
 	if p.top = max(p.top, after); p.ranks[p.top] == nil {
 		p.top--
 	}

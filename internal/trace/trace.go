@@ -1,6 +1,6 @@
-// Package trace makes the spans of requests with OpenTelemetry. Nodes and clients are given a provider
-// of spans in their configurations, and know nothing else of the library; which exporter sends spans
-// to where is decided in cmd/sharelock, or by the program that has a client.
+// Package trace creates the spans of requests with OpenTelemetry. Nodes and clients get a provider of
+// spans in their configurations and use nothing else of the library. cmd/sharelock, or the program that
+// uses a client, decides which exporter sends spans where.
 //
 // Nodes and clients that do not trace have a nil [*Tracer], and requests that are not traced a nil
 // [*Span]. All methods of both do nothing then, but a caller on a hot path tests for nil first.
@@ -29,7 +29,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/tracecontext"
 )
 
-// scope names these spans' origin.
+// scope names the origin of these spans.
 const scope = "github.com/sgkandale/sharelock"
 
 // Attributes of spans and events.
@@ -135,7 +135,7 @@ func (s *Span) Parent() *tracecontext.Parent {
 	return &s.parent
 }
 
-// Queued notes that the request waits, and its place in the queue; 0 is not known.
+// Queued records that the request waits, and its place in the queue; 0 means unknown.
 func (s *Span) Queued(position uint32) {
 	if s == nil {
 		return
@@ -143,8 +143,8 @@ func (s *Span) Queued(position uint32) {
 	s.span.AddEvent("queued", oteltrace.WithAttributes(attribute.Int64(keyPosition, int64(position))))
 }
 
-// Granted notes the token of a grant. woken is the span of the release that has ended the wait for
-// it, nil if there was none or if it is not known.
+// Granted records the token of a grant. woken is the span of the release that has ended the wait, or
+// nil if there was none or it is unknown.
 func (s *Span) Granted(token sharelock.Token, woken *tracecontext.Parent) {
 	if s == nil {
 		return
@@ -156,7 +156,7 @@ func (s *Span) Granted(token sharelock.Token, woken *tracecontext.Parent) {
 	}
 }
 
-// Sent notes that the request was sent again.
+// Sent records that the request was sent again.
 func (s *Span) Sent() {
 	if s == nil {
 		return
@@ -178,7 +178,7 @@ func (s *Span) End(err error) {
 	s.span.End()
 }
 
-// why returns what an error says without the names that may be in its text.
+// why returns the text of an error without the names that may be in it.
 func why(err error) string {
 	var e *sharelock.Error
 	switch {

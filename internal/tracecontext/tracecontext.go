@@ -1,6 +1,6 @@
 // Package tracecontext has the context of a trace (W3C Trace Context) as messages carry it: the
-// trace to which a request belongs, and the span below which its spans hang. It knows no library
-// for traces; package internal/trace makes the spans.
+// trace to which a request belongs, and the parent of its spans. It uses no tracing library; package
+// internal/trace creates the spans.
 package tracecontext
 
 import "encoding/hex"
@@ -11,8 +11,8 @@ const Size = 1 + 16 + 8
 // Sampled is the flag of a trace that is recorded.
 const Sampled = 1
 
-// Parent is the span of a trace below which others are begun. A nil *Parent is none, which is what
-// requests have that nobody traces. It must not be changed.
+// Parent is the parent of other spans. A nil *Parent means that the request is not traced. It must
+// not be changed.
 type Parent struct {
 	Flags byte
 	Trace [16]byte
@@ -24,8 +24,8 @@ func (p *Parent) Append(b []byte) []byte {
 	return append(append(append(b, p.Flags), p.Trace[:]...), p.Span[:]...)
 }
 
-// Read returns the parent in a message, or nil if b is none. A request is served as well without its
-// trace, so nobody is told what is wrong with b.
+// Read returns the parent in a message, or nil if b is not a valid one. A request can be served
+// without its trace, so an invalid one is not reported.
 func Read(b []byte) *Parent {
 	if len(b) != Size {
 		return nil
@@ -56,7 +56,7 @@ func (p *Parent) String() string {
 	return string(hex.AppendEncode(append(b, '-'), []byte{p.Flags}))
 }
 
-// Parse returns the parent in a header, or nil if the header is none.
+// Parse returns the parent in a header, or nil if the header is invalid.
 func Parse(s string) *Parent {
 	if len(s) < headerSize || s[2] != '-' || s[35] != '-' || s[52] != '-' || s[:2] == noVersion {
 		return nil

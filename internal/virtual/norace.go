@@ -2,5 +2,5 @@
 
 package virtual
 
-// raced: this is built with the race detector.
+// raced reports whether the race detector is on.
 const raced = false

@@ -1,13 +1,12 @@
 // Package virtual runs tests in virtual time: in bubbles of testing/synctest, also under
 // the race detector.
 //
-// With Go 1.26 a bubble may crash there, inside the detector, with SIGSEGV or
-// "ThreadSanitizer: CHECK failed" (as in golang/go#78156): a goroutine that finds a
-// timer's channel due runs that timer itself, with the detector's state of the bubble's
-// timers, while the bubble runs others on another thread with the same state. On one
-// thread there is no "while". The detector goes by the order that locks and channels give,
-// not by what happens to run at the same moment; still, on one thread a node has fewer
-// shards, and fewer orders come up.
+// With Go 1.26 the race detector may crash in a bubble, with SIGSEGV or "ThreadSanitizer: CHECK
+// failed" (as in golang/go#78156). A goroutine that finds a timer's channel due runs that timer
+// itself, with the detector's state of the bubble's timers, while the bubble runs other timers on
+// another thread with the same state. On one thread this cannot happen. The detector uses the order
+// that locks and channels give, not what happens to run at the same moment, so it still finds races;
+// but on one thread a node has fewer shards, and fewer orders occur.
 package virtual
 
 import (
@@ -17,8 +16,8 @@ import (
 	"testing/synctest"
 )
 
-// Test is synctest.Test; under the race detector GOMAXPROCS is 1 meanwhile. Several may
-// run at once.
+// Test is synctest.Test. Under the race detector it sets GOMAXPROCS to 1 meanwhile. Several may run
+// at the same time.
 func Test(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	if raced {
@@ -30,7 +29,7 @@ func Test(t *testing.T, f func(t *testing.T)) {
 
 var (
 	mu      sync.Mutex
-	bubbles int // that run; guarded by mu
+	bubbles int // number of running bubbles; guarded by mu
 	threads int // GOMAXPROCS before the first of them; guarded by mu
 )
 

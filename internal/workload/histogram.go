@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// subBits is the resolution: every power of two has 2^subBits buckets, and what is
-	// read is the middle of one, which is off by 0.4 % at most.
+	// subBits is the resolution: every power of two has 2^subBits buckets. A value that is read is
+	// the middle of a bucket, which is off by at most 0.4 %.
 	subBits = 7
-	// topBits bounds what is told apart: 2^topBits ns are 73 minutes.
+	// topBits bounds the range: 2^topBits ns are 73 minutes.
 	topBits = 42
 	buckets = (topBits - subBits + 1) << subBits
 )
@@ -39,7 +39,7 @@ func (h *Histogram) Record(d time.Duration) {
 	}
 }
 
-// Count is how many durations there are.
+// Count returns the number of durations.
 func (h *Histogram) Count() uint64 {
 	var n uint64
 	for i := range h.counts {
@@ -48,7 +48,7 @@ func (h *Histogram) Count() uint64 {
 	return n
 }
 
-// Mean is the mean, exactly; 0 of nothing.
+// Mean returns the exact mean, or 0 if there are no durations.
 func (h *Histogram) Mean() time.Duration {
 	n := h.Count()
 	if n == 0 {
@@ -57,10 +57,10 @@ func (h *Histogram) Mean() time.Duration {
 	return time.Duration(h.sum.Load() / intconv.Signed(n))
 }
 
-// Max is the longest duration, exactly.
+// Max returns the longest duration, exactly.
 func (h *Histogram) Max() time.Duration { return time.Duration(h.max.Load()) }
 
-// Quantile is the duration that the share q of all do not exceed; 0 of nothing.
+// Quantile returns the duration that the fraction q of all does not exceed, or 0 if there are none.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	n := h.Count()
 	if n == 0 {
@@ -77,14 +77,14 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	return h.Max()
 }
 
-// bucket is the number of a duration's bucket: below 2^(subBits+1) ns the duration
-// itself; above, its first subBits+1 bits, after the buckets of all shorter ones.
+// bucket returns the number of a duration's bucket: below 2^(subBits+1) ns the duration
+// itself; above, its first subBits+1 bits, after the buckets of all shorter durations.
 func bucket(ns uint64) int {
 	e := max(bits.Len64(ns)-(subBits+1), 0)
 	return min(e<<subBits+intconv.Int(ns>>e), buckets-1)
 }
 
-// middle is the middle of a bucket.
+// middle returns the middle of a bucket.
 func middle(i int) time.Duration {
 	if i < 2<<subBits {
 		return time.Duration(i)

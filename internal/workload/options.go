@@ -7,63 +7,61 @@ import (
 	"time"
 )
 
-// maxRate is more than a process can send.
+// maxRate is above what a process can send.
 const maxRate = 10_000_000
 
-// Locker takes locks. It is used by one worker at a time, if it was given to one
-// worker only.
+// Locker acquires locks. Only one worker uses it at a time, if it was given to only one worker.
 type Locker interface {
-	// Acquire waits in line for the key's lock; ctx ends at the end of the run.
+	// Acquire waits in the queue for the key's lock. ctx ends at the end of the run.
 	Acquire(ctx context.Context, key string) (Held, error)
 }
 
-// Held is a lock that was taken.
+// Held is a lock that is held.
 type Held interface {
 	Release(ctx context.Context) error
 }
 
-// Options say what the workers do.
+// Options configure the workers.
 type Options struct {
-	// Workers is how many take locks at the same time.
+	// Workers is how many workers acquire locks at the same time.
 	Workers int
-	// Keys is how many keys they choose from, each time anew; with 0 every worker has
-	// one of its own.
+	// Keys is the number of keys, of which a worker chooses one for each acquire; with 0 every
+	// worker has a key of its own.
 	Keys int
-	// Contention is the share of the acquires, 0 to 1, that go to one more key, the
-	// same for all.
+	// Contention is the fraction of the acquires, 0 to 1, that go to one more key, the same for
+	// all workers.
 	Contention float64
-	// Shared says that several workers may hold a key together; then there is no
-	// hand-over to measure.
+	// Shared means that several workers may hold a key together; then no hand-over is measured.
 	Shared bool
-	// Prefix begins every key.
+	// Prefix is the prefix of every key.
 	Prefix string
 	// Hold is how long a lock is held.
 	Hold time.Duration
 	// Warmup comes before Duration and is not measured.
 	Warmup, Duration time.Duration
-	// Rate is how many acquires are due in a second, of all workers together; 0 means
-	// as many as they can do.
+	// Rate is how many acquires are due in a second, for all workers together; 0 means as many
+	// as the workers can make.
 	Rate float64
-	// Kind names an error in [Result.Errors]; nil takes its text.
+	// Kind names an error in [Result.Errors]; nil uses its text.
 	Kind func(error) string
-	// Progress is told of the run every second, if it is set.
+	// Progress, if it is set, is called every second.
 	Progress func(Progress)
 }
 
-// Progress is how a run goes.
+// Progress is the state of a run.
 type Progress struct {
-	// Elapsed is how much of Total, the warm-up included, is over.
+	// Elapsed is how much of Total is over; both include the warm-up.
 	Elapsed, Total time.Duration
-	// Warmup: nothing is measured yet.
+	// Warmup is set while nothing is measured yet.
 	Warmup bool
-	// PairsPerSecond is of the last second, the warm-up included.
+	// PairsPerSecond is the rate in the last second, also during the warm-up.
 	PairsPerSecond float64
-	// P50 and P99 are of all measured acquires so far, and Errors their number.
+	// P50 and P99 are the latencies of all measured acquires so far, Errors the number of failed ones.
 	P50, P99 time.Duration
 	Errors   uint64
 }
 
-// Validate reports everything that is wrong.
+// Validate reports everything that is wrong with the options.
 func (o Options) Validate() error {
 	var errs []error
 	bad := func(wrong bool, format string, args ...any) {
@@ -81,7 +79,7 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
-// keys makes the names of all keys. The last one is that of the contention.
+// keys returns the names of all keys. The last one is the key of the contention.
 func (o Options) keys() []string {
 	n := o.Keys
 	if n == 0 {

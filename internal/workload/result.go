@@ -5,30 +5,29 @@ import (
 	"time"
 )
 
-// Result is what a run has measured. Its JSON is what "sharelock bench -o json"
-// prints; durations are in nanoseconds.
+// Result is what a run has measured. "sharelock bench -o json" prints it; durations are in
+// nanoseconds.
 type Result struct {
-	// Measured is how long was measured: Options.Duration, or less if the run was
-	// ended early.
+	// Measured is how long was measured: Options.Duration, or less if the run was ended early.
 	Measured time.Duration `json:"measuredNs"`
-	// Pairs is how many locks were taken and given back meanwhile.
+	// Pairs is how many locks were acquired and released in that time.
 	Pairs          int64   `json:"pairs"`
 	PairsPerSecond float64 `json:"pairsPerSecond"`
-	// Acquire is from when the acquire was due to its grant. Without a rate it is due
+	// Acquire is the time from when an acquire was due to its grant. Without a rate it is due
 	// when it is sent.
 	Acquire Latency `json:"acquire"`
-	// Sent is from sending the acquire to its grant; only at a rate.
+	// Sent is the time from sending an acquire to its grant; only with a rate.
 	Sent *Latency `json:"acquireFromSend,omitempty"`
-	// Release is the call that gives the lock back.
+	// Release is the duration of the release call.
 	Release Latency `json:"release"`
-	// HandOver is from the beginning of a release to the grant of a worker that was
-	// waiting already; only if there were any.
+	// HandOver is the time from the beginning of a release to the grant of a worker that was
+	// already waiting; only if there were any.
 	HandOver *Latency `json:"handOver,omitempty"`
 	Fairness Fairness `json:"fairness"`
-	// Unsent is how many acquires were due, but no worker was free to send them until
-	// the end. They count in Acquire with what they have waited until then.
+	// Unsent is how many acquires were due but not sent by the end, because no worker was free.
+	// They count in Acquire with the time that they have waited until then.
 	Unsent uint64 `json:"unsent"`
-	// Errors is how many calls failed, by kind. They are in no latency.
+	// Errors is how many calls failed, by kind. They count in no latency.
 	Errors map[string]uint64 `json:"errors"`
 }
 
@@ -43,15 +42,15 @@ type Latency struct {
 	Max   time.Duration `json:"maxNs"`
 }
 
-// Fairness compares how many pairs each worker got.
+// Fairness compares the numbers of pairs of the workers.
 type Fairness struct {
 	Busiest int64 `json:"busiest"`
 	Laziest int64 `json:"laziest"`
-	// Jain is Jain's index: 1 if all got the same, 1/workers if one got all.
+	// Jain is Jain's index: 1 if all workers made the same number, 1/workers if one made all.
 	Jain float64 `json:"jain"`
 }
 
-// Ratio is the busiest worker's pairs for one of the laziest's; 0 if that got none.
+// Ratio returns the busiest worker's pairs for each of the laziest's, or 0 if that made none.
 func (f Fairness) Ratio() float64 {
 	if f.Laziest == 0 {
 		return 0
@@ -59,7 +58,7 @@ func (f Fairness) Ratio() float64 {
 	return float64(f.Busiest) / float64(f.Laziest)
 }
 
-// Failed is how many calls failed.
+// Failed returns the number of failed calls.
 func (r *Result) Failed() uint64 {
 	var n uint64
 	for c := range maps.Values(r.Errors) {
@@ -68,7 +67,7 @@ func (r *Result) Failed() uint64 {
 	return n
 }
 
-// result sums up, stopped being when the run was.
+// result sums up the run, which was stopped at stopped.
 func (r *run) result(stopped time.Duration) *Result {
 	res := &Result{
 		Measured: max(stopped-r.Warmup, 0),

@@ -9,24 +9,24 @@ import (
 )
 
 const (
-	// drainTime is how long the calls of a run at a fixed rate may go on at its end: what
-	// was due is to be answered. Without a rate there is nothing left to learn.
+	// drainTime is how long the calls of a run with a fixed rate may continue at its end, so that
+	// what was due is answered. Without a rate that would add nothing.
 	drainTime = 5 * time.Second
-	// releaseTime is how much longer the release of what is held then may take.
+	// releaseTime is how much longer the releases of the last locks may take.
 	releaseTime = 5 * time.Second
-	// errorPause comes after a failed call, so that a service which refuses
-	// everything is not hammered.
+	// errorPause is the pause after a failed call, so that a service that refuses everything is
+	// not overloaded.
 	errorPause = 10 * time.Millisecond
 	// noAnswer is the kind of the acquires that were given up at the end.
 	noAnswer = "no answer by the end"
-	// Errors of more kinds than maxKinds, which differ in a detail, are otherKinds.
+	// After maxKinds kinds of errors, further ones, which may differ in a detail, count as otherKinds.
 	maxKinds   = 20
 	otherKinds = "others"
 )
 
-// Run drives the lockers, one for each worker, and measures. It ends after
-// [Options.Warmup] and [Options.Duration], or with ctx: then the result is of what
-// was measured until then. The error is one of the options.
+// Run drives the lockers, one for each worker, and measures. It ends after [Options.Warmup] and
+// [Options.Duration], or with ctx; then the result covers what was measured until then. The error
+// concerns the options only.
 func Run(ctx context.Context, locker func(worker int) Locker, o Options) (*Result, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -36,20 +36,20 @@ func Run(ctx context.Context, locker func(worker int) Locker, o Options) (*Resul
 	}
 	lockers := make([]Locker, o.Workers)
 	for i := range lockers {
-		lockers[i] = locker(i) // it may take its time: the clock does not run yet
+		lockers[i] = locker(i) // may take its time: the clock does not run yet
 	}
 	r := &run{
 		Options: o, keys: o.keys(), start: time.Now(), pairs: make([]count, o.Workers),
 		errors: make(map[string]uint64),
 	}
 	r.released = make([]count, len(r.keys))
-	// They have no deadlines: a client might pass those on, and the service answer early.
+	// The contexts have no deadlines: a client might pass one on, and the service might answer early.
 	var endCalls, endSends, endReleases context.CancelFunc
 	r.calls, endCalls = context.WithCancel(ctx)
 	defer endCalls()
 	r.sends, endSends = context.WithCancel(r.calls)
 	defer endSends()
-	// One for all: a context for each release would be measured with it.
+	// One context for all releases: creating one for each would be measured with it.
 	r.releases, endReleases = context.WithCancel(context.WithoutCancel(ctx))
 	defer endReleases()
 	var workers, reporter sync.WaitGroup
@@ -66,7 +66,7 @@ func Run(ctx context.Context, locker func(worker int) Locker, o Options) (*Resul
 	}
 	giveUp := time.AfterFunc(drainTime, endCalls)
 	defer giveUp.Stop()
-	// What is held when the acquires end is still released.
+	// Locks that are held when the acquires end are still released.
 	lastRelease := time.AfterFunc(drainTime+releaseTime, endReleases)
 	defer lastRelease.Stop()
 	workers.Wait()
@@ -75,31 +75,31 @@ func Run(ctx context.Context, locker func(worker int) Locker, o Options) (*Resul
 	return r.result(stopped), nil
 }
 
-// run is one run. All times in it count from its start.
+// run is one run. All its times count from its start.
 type run struct {
 	Options
 	keys  []string
 	start time.Time
-	// Acquires are begun until sends ends, and end with calls; releases end a while later.
+	// Acquires begin until sends ends, and are cancelled with calls; releases ends a while later.
 	sends, calls, releases context.Context //nolint:containedctx // lifetimes of the run
 
 	// due is how many acquires were taken from the schedule.
 	due atomic.Int64
-	// done are all pairs, the warm-up's too, for the progress.
+	// done counts all pairs, including those of the warm-up, for the progress.
 	done atomic.Uint64
-	// acquire counts from the moment an acquire was due; the others from the call.
+	// acquire counts from the moment an acquire was due; the others count from the call.
 	acquire, service, release, handOver Histogram
 	unsent                              atomic.Uint64
-	// pairs are the measured ones, by worker.
+	// pairs holds the number of measured pairs, by worker.
 	pairs []count
-	// released is when the last release of each key began.
+	// released holds when the last release of each key began.
 	released []count
 
 	mu     sync.Mutex
 	errors map[string]uint64 // by kind; guarded by mu
 }
 
-// count is a number with a cache line to itself.
+// count is a number in a cache line of its own.
 type count struct {
 	atomic.Int64
 	_ [56]byte
@@ -108,7 +108,7 @@ type count struct {
 func (r *run) now() time.Duration { return time.Since(r.start) }
 func (r *run) end() time.Duration { return r.Warmup + r.Duration }
 
-// measured tells whether a moment is one that counts.
+// measured reports whether a moment is in the measured time.
 func (r *run) measured(at time.Duration) bool { return at >= r.Warmup && at < r.end() }
 
 func (r *run) work(worker int, l Locker) {
@@ -120,7 +120,7 @@ func (r *run) work(worker int, l Locker) {
 	}
 }
 
-// next waits until the worker's next acquire is due, and tells since when it is.
+// next waits until the worker's next acquire is due, and returns when it was due.
 func (r *run) next() (due time.Duration, ok bool) {
 	if r.Rate == 0 {
 		return r.now(), r.sends.Err() == nil
@@ -135,7 +135,7 @@ func (r *run) next() (due time.Duration, ok bool) {
 		if due >= now {
 			return due, false
 		}
-		// Nobody was free for it: it has waited at least until now.
+		// No worker was free for it: it has waited at least until now.
 		if r.measured(due) {
 			r.unsent.Add(1)
 			r.acquire.Record(now - due)
@@ -143,7 +143,7 @@ func (r *run) next() (due time.Duration, ok bool) {
 	}
 }
 
-// pick chooses a key.
+// pick returns the index of a key.
 func (r *run) pick(worker int, random *rand.Rand) int {
 	switch {
 	case r.Contention > 0 && random.Float64() < r.Contention:
@@ -155,7 +155,7 @@ func (r *run) pick(worker int, random *rand.Rand) int {
 	}
 }
 
-// pair takes a lock that was due at a moment, holds it and gives it back.
+// pair acquires a lock that was due at due, holds it and releases it.
 func (r *run) pair(worker int, l Locker, key int, due time.Duration) error {
 	sent := r.now()
 	held, err := l.Acquire(r.calls, r.keys[key])
@@ -183,7 +183,7 @@ func (r *run) pair(worker int, l Locker, key int, due time.Duration) error {
 		return err
 	}
 	r.done.Add(1)
-	// At a rate all that were due are to be seen, also those that took too long.
+	// With a rate, all acquires that were due are counted, including those that took too long.
 	if r.measured(done) && r.Rate == 0 || r.measured(due) && r.Rate > 0 {
 		r.acquire.Record(granted - due)
 	}
@@ -193,14 +193,14 @@ func (r *run) pair(worker int, l Locker, key int, due time.Duration) error {
 	r.pairs[worker].Add(1)
 	r.service.Record(granted - sent)
 	r.release.Record(done - releasing)
-	// It was asked for before the release began: it stood in line.
+	// The acquire was sent before the release began, so it was waiting.
 	if freed > sent && !r.Shared {
 		r.handOver.Record(granted - freed)
 	}
 	return nil
 }
 
-// failed counts an error of a moment.
+// failed counts an error that happened at at.
 func (r *run) failed(kind string, at time.Duration) {
 	if r.measured(at) {
 		r.mu.Lock()
@@ -222,7 +222,7 @@ func (r *run) failures() uint64 {
 	return n
 }
 
-// report tells of the progress every second.
+// report calls Progress every second.
 func (r *run) report(stop <-chan struct{}) {
 	if r.Progress == nil {
 		return
@@ -247,7 +247,7 @@ func (r *run) report(stop <-chan struct{}) {
 	}
 }
 
-// pause waits, or until ctx ends.
+// pause blocks for d or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return

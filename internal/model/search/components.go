@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// judge finds the strongly connected components of the graph without faults, by
-// Tarjan's algorithm, and has the system judge those that nothing leads out of.
+// judge finds the strongly connected components of the graph without faults, by Tarjan's
+// algorithm, and lets the system judge the bottom components.
 func (g *graph[S]) judge() Result {
 	r := Result{States: g.states.len()}
 	g.components(func(component []uint32) bool {
@@ -31,7 +31,7 @@ func (g *graph[S]) judge() Result {
 	return r
 }
 
-// within reports whether a component has a Change inside, and whether it is a bottom one.
+// within reports whether a component contains a Change, and whether it is a bottom component.
 // The component is sorted.
 func (g *graph[S]) within(component []uint32) (changes, bottom bool) {
 	for _, i := range component {
@@ -45,7 +45,7 @@ func (g *graph[S]) within(component []uint32) (changes, bottom bool) {
 	return changes, true
 }
 
-// lasso is the trace to a component, and what goes on in it.
+// lasso formats the trace to a component, and the steps within it.
 func (g *graph[S]) lasso(component []uint32, broken string) string {
 	var b strings.Builder
 	b.WriteString(g.trace(component[0]))
@@ -63,8 +63,8 @@ func (g *graph[S]) lasso(component []uint32, broken string) string {
 	return b.String()
 }
 
-// components calls found with every component, as sorted numbers of states that are
-// valid until it returns, until it returns false.
+// components calls found with every component, until found returns false. A component is a
+// sorted list of state numbers, which is valid until found returns.
 func (g *graph[S]) components(found func([]uint32) bool) {
 	n := uint32(g.states.len())
 	index := make([]uint32, n) // order of discovery plus 1; 0 is undiscovered, nobody is done

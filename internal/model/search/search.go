@@ -1,15 +1,15 @@
 // Package search explores all states of a finite system.
 //
 // A state is any comparable type, usually a struct of a few dozen bytes. Run visits the
-// states breadth first, so that the first violation it meets has a shortest trace. The
-// states are kept as they are, in chunks, beside an open-addressing hash table of their
-// numbers; for every state its predecessor and its successors without a fault are kept
-// as numbers, too. A state so costs its own size and some forty bytes.
+// states breadth first, so the first violation that it finds has a shortest trace. The states
+// are stored unchanged, in chunks, beside an open-addressing hash table of their numbers. For
+// every state, its predecessor and its successors without a fault are stored as numbers, too. A
+// state therefore costs its own size and about forty bytes.
 //
-// If no step violates a property, Run judges what the system does for ever: once
-// there are no more faults, a run in which every step that is possible again and again
-// is taken (strong fairness) ends in a bottom component, a strongly connected component
-// of the graph without faults that has no way out, and visits all of its states for ever.
+// If no step violates a property, Run judges what the system does for ever. When no more faults
+// happen, a run in which every step that is possible infinitely often is taken (strong
+// fairness) ends in a bottom component: a strongly connected component of the graph without
+// faults that no step leaves. The run visits all its states infinitely often.
 package search
 
 import (
@@ -18,7 +18,7 @@ import (
 	"strings"
 )
 
-// Step is one way from a state to the next. What Kind, A and B mean is up to the
+// Step is one transition from a state to the next. What Kind, A and B mean is up to the
 // system; Describe puts it into words.
 type Step struct {
 	Kind, A, B uint8
@@ -62,11 +62,11 @@ const (
 	changeBit = uint32(1) << 31
 )
 
-// graph is what was explored so far.
+// graph is what has been explored so far.
 type graph[S comparable] struct {
 	system System[S]
 	states *table[S]
-	// parents has the state from which each was reached first.
+	// parents holds for each state the state from which it was first reached.
 	parents []uint32
 	// The successors of state i by steps without fault are edges[first[i]:first[i+1]];
 	// changeBit marks a Change.
@@ -129,7 +129,7 @@ func (g *graph[S]) expand(i uint32) (r Result, broken bool) {
 	return r, broken
 }
 
-// trace has the steps from an initial state to state i.
+// trace formats the steps from an initial state to state i.
 func (g *graph[S]) trace(i uint32) string {
 	var path []uint32
 	for ; i != nobody; i = g.parents[i] {
@@ -147,7 +147,7 @@ func (g *graph[S]) trace(i uint32) string {
 	return b.String()
 }
 
-// between is the step that leads from state i to another.
+// between returns the step that leads from state i to another state.
 func (g *graph[S]) between(i uint32, to S) (found Step) {
 	done := false
 	g.system.Next(g.states.at(i), func(step Step, next S) {

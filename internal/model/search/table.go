@@ -4,8 +4,8 @@ import "hash/maphash"
 
 const chunk = 1 << 15
 
-// table numbers different states. It holds them in chunks, so that it grows without
-// copying them, and finds them by an open-addressing table of numbers.
+// table numbers distinct states. It holds them in chunks, so that it grows without copying
+// them, and finds them through an open-addressing table of their numbers.
 type table[S comparable] struct {
 	seed   maphash.Seed
 	chunks [][]S

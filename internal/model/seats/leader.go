@@ -2,7 +2,7 @@ package seats
 
 import "github.com/sgkandale/sharelock/internal/model/search"
 
-// raft has the steps of elections and of the log.
+// raft takes the steps of elections and of the log.
 func (m *Model) raft(s state, take func(search.Step, state)) {
 	for c := range m.N {
 		if !s.leads() {
@@ -38,7 +38,7 @@ func (m *Model) raft(s state, take func(search.Step, state)) {
 	}
 }
 
-// replicate gives processes the leader's last entry.
+// replicate sends the leader's last entry to processes.
 func (m *Model) replicate(s state, to set, take func(search.Step, state)) {
 	if to == 0 {
 		return
@@ -78,7 +78,7 @@ func (m *Model) elect(s state, c uint8, kind uint8, take func(search.Step, state
 	take(step, n)
 }
 
-// decide has what the leader may do when nothing is under way.
+// decide takes the steps of the leader while no entry is in flight.
 func (m *Model) decide(s state, take func(search.Step, state)) {
 	if !s.leads() || !s.settled() || s.closing {
 		return // a leader that has told all to stop does nothing else (V7)
@@ -92,12 +92,12 @@ func (m *Model) decide(s state, take func(search.Step, state)) {
 	m.seats(s, take)
 }
 
-// allTold: all members of the view were told to stop, and nobody else wants to come in.
+// allTold reports whether all members of the view were told to stop and no process asks to join.
 func (s *state) allTold() bool {
 	return s.joined == s.now().view && s.told&s.joined == s.joined && s.asking() == 0
 }
 
-// stopAll: the leader tells all to stop, itself last (V7).
+// stopAll tells all members to stop; the leader stops last (V7).
 func (m *Model) stopAll(s state, take func(search.Step, state)) {
 	n := s
 	n.answered |= s.told &^ of(s.leader)
@@ -106,7 +106,7 @@ func (m *Model) stopAll(s state, take func(search.Step, state)) {
 	take(search.Step{Kind: stepAnswer, A: none}, n)
 }
 
-// views: V5 removes the dead, V3 admits, V7 marks and lets go.
+// views changes the view: V5 removes dead members, V3 admits, V7 marks and removes.
 func (m *Model) views(s state, take func(search.Step, state)) {
 	e := s.now()
 	propose := func(kind, i uint8, e entry) {
@@ -132,7 +132,7 @@ func (m *Model) views(s state, take func(search.Step, state)) {
 			propose(stepLeave, i, entry{seats, e.view &^ of(i), e.marked})
 		}
 	}
-	// Who was answered has stopped before leadership is handed over.
+	// Leadership is handed over only when every process that was answered has stopped.
 	leaves := e.marked.has(s.leader) || s.waiting().has(s.leader)
 	if leaves && m.Off != HandOver && s.up&s.answered == 0 {
 		for c := range m.N {
@@ -143,7 +143,7 @@ func (m *Model) views(s state, take func(search.Step, state)) {
 	}
 }
 
-// answer: the leader answers members that have left the view, if their votes are not needed (V7).
+// answer answers members that have left the view, if their votes are not needed (V7).
 func (m *Model) answer(s state, take func(search.Step, state)) {
 	e := s.now()
 	for i := range m.N {
@@ -159,36 +159,36 @@ func (m *Model) answer(s state, take func(search.Step, state)) {
 	}
 }
 
-// needed: without i's vote nothing counts.
+// needed reports whether no entry can count without i's vote.
 func (s *state) needed(i uint8, e entry) bool {
 	return e.seats.has(i) && !(s.present(e.seats) &^ of(i)).decides(e.seats)
 }
 
-// mayGo: the vote is not needed, or nothing can be done about that.
+// mayGo reports whether i may stop: its vote is not needed, or nothing can be done about that.
 func (m *Model) mayGo(s *state, i uint8, e entry) bool {
 	if !s.needed(i, e) || m.Off == VoteUntilAnswered {
 		return true
 	}
 	for other := range m.N {
 		if s.waiting().has(other) && !s.needed(other, e) {
-			return false // it is answered first: without i there may be no leader
+			return false // that one is answered first: without i there may be no leader
 		}
 	}
 	if m.Off != SeatTaken && (s.free(e)|s.asking())&^e.seats != 0 {
 		return false
 	}
 	if e.marked|s.told&s.joined != 0 {
-		return false // another one is still leaving
+		return false // another member is still leaving
 	}
 	return m.Off == GiveUpFirst || !s.tooMany(e.seats)
 }
 
-// tooMany: seats beyond three are absent, and all others answer.
+// tooMany reports whether seats beyond three are absent and the others have a majority.
 func (s *state) tooMany(seats set) bool {
 	return seats.len() > 3 && s.present(seats) != seats && s.present(seats).decides(seats)
 }
 
-// loses is what goes wrong if i stops now.
+// loses returns the property that is violated if i stops now, or "".
 func (s *state) loses(i uint8, e entry) string {
 	rest := e.seats & s.up &^ of(i) &^ s.answered
 	switch {
@@ -201,7 +201,7 @@ func (s *state) loses(i uint8, e entry) string {
 	return ""
 }
 
-// seats moves seats, and gives up those that are absent (V1).
+// seats moves seats, and gives up absent ones (V1).
 func (m *Model) seats(s state, take func(search.Step, state)) {
 	e := s.now()
 	propose := func(kind, i uint8, seats set) {
@@ -231,14 +231,14 @@ func (m *Model) seats(s state, take func(search.Step, state)) {
 	}
 }
 
-// givesUp: absent seats beyond three are given up in pairs: after seat_grace, or when a needed
-// voter waits to stop.
+// givesUp reports whether an absent seat may be given up. Absent seats beyond three are given up in
+// pairs: after seat_grace, or when a needed voter waits to stop.
 func (m *Model) givesUp(s *state, e entry, absent set) bool {
 	if e.seats.len() <= 3 || s.waiting() == 0 && !m.Grace {
 		return false
 	}
 	if e.seats.len()%2 == 0 {
-		return true // the second one of a pair
+		return true // the second of a pair
 	}
 	return absent.len() >= 2 || m.Off == Pairs
 }

@@ -11,19 +11,19 @@ import (
 
 // Model is an instance: a mesh and what may happen to its processes, each at any time.
 type Model struct {
-	// N is the number of processes. The first Seats of them hold the seats; the Spares
-	// after these are members without one; the rest has not started yet.
+	// N is the number of processes. The first Seats of them have the seats, the next Spares are
+	// members without one, and the rest has not started yet.
 	N, Seats, Spares uint8
-	// Stops are told to processes, Kills end them, Losses end them and take the directory, and
-	// Starts start those that are down.
+	// Stops are told to processes, Kills end them, Losses end them and lose the directory, and
+	// Starts start those that are down. Each is the largest number of such events.
 	Stops, Kills, Losses, Starts uint8
-	// Grace says that mesh.seat_grace may end.
+	// Grace allows mesh.seat_grace to end.
 	Grace bool
 	// Off is the rule that is switched off.
 	Off Rule
 }
 
-// Initial has a mesh that is at rest. All holders of seats are alike, so one leader is enough.
+// Initial yields a mesh at rest. All holders of seats are alike, so one choice of the leader is enough.
 func (m *Model) Initial() iter.Seq[state] {
 	s := state{counts: 1, stops: m.Stops, kills: m.Kills, losses: m.Losses, starts: m.Starts}
 	s.up = 1<<(m.Seats+m.Spares) - 1
@@ -35,7 +35,7 @@ func (m *Model) Initial() iter.Seq[state] {
 	return slices.Values([]state{s})
 }
 
-// Next has all steps from a state.
+// Next takes all steps from a state.
 func (m *Model) Next(s state, take func(search.Step, state)) {
 	for i := range m.N {
 		m.environment(s, i, take)
@@ -91,7 +91,7 @@ func (m *Model) exits(s state, i uint8, take func(search.Step, state)) {
 	}
 }
 
-// Judge checks what goes on for ever in a component.
+// Judge checks what happens for ever in a component.
 func (m *Model) Judge(component iter.Seq[state], _ bool) string {
 	led := false
 	waits, stranded := set(1<<most-1), set(1<<most-1)

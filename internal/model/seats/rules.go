@@ -13,9 +13,9 @@ const (
 	KeepSeat
 	// Pairs: absent seats beyond three are given up in pairs (V1).
 	Pairs
-	// VoteUntilAnswered: who leaves goes on voting until the leader has answered (V7).
+	// VoteUntilAnswered: a process that leaves keeps voting until the leader has answered (V7).
 	VoteUntilAnswered
-	// CountGone: the leader counts everybody it has let go as absent (V7).
+	// CountGone: the leader counts every process that it has answered as absent (V7).
 	CountGone
 	// SeatTaken: a needed voter waits while a live process could take its seat (V7).
 	SeatTaken

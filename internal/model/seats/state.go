@@ -16,25 +16,25 @@ func (s set) decides(seats set) bool { return 2*(s&seats).len() > seats.len() }
 
 const none uint8 = 0xff
 
-// entry is what a log entry, and all before it, leave: who has a seat, who is in the
-// view, and who of these is marked leaving.
+// entry is the result of a log and its last entry: who has a seat, who is in the view, and who
+// of these is marked leaving.
 type entry struct{ seats, view, marked set }
 
-// state is a comparable value; all that does not matter is zero.
+// state is a comparable value. Everything that does not matter is zero.
 type state struct {
-	// up processes; those told to stop; those that are the members of the view with
-	// their id (a process that starts again is not); those whom the leader has answered, who
-	// stop next; those whose directory is lost.
+	// The processes that are up; those told to stop; those that are members of the view with their
+	// current id (a restarted process is not); those that the leader has answered and that stop
+	// next; those whose directory is lost.
 	up, told, joined, answered, lost set
-	// fresh have started and were not admitted since, which they know.
+	// fresh holds processes that have started, were not admitted since, and know it.
 	fresh  set
 	leader uint8
-	// gone are those the leader has answered.
+	// gone holds the processes that the leader has answered.
 	gone set
-	// closing: it has told all to stop, and stops when they have.
+	// closing: the leader has told all to stop, and stops when they have.
 	closing bool
-	// The last entry of each process's log by rank, 0 for an empty log; the entries; and the last
-	// one that counts.
+	// rank is the position of the last entry of each process's log, 0 for an empty log. entries
+	// holds the entries by rank, and counts is the rank of the last one that counts.
 	rank    [most]uint8
 	entries [most + 2]entry
 	counts  uint8
@@ -42,16 +42,16 @@ type state struct {
 	stops, kills, losses, starts uint8
 }
 
-// now is the entry that counts.
+// now returns the entry that counts.
 func (s *state) now() entry { return s.entries[s.counts] }
 
-// newest is the last entry of the leader's log.
+// newest returns the last entry of the leader's log.
 func (s *state) newest() entry { return s.entries[s.rank[s.leader]] }
 
-// settled: nothing is under way.
+// settled reports whether no entry is in flight.
 func (s *state) settled() bool { return s.leader != none && s.rank[s.leader] == s.counts }
 
-// leads: there is a leader that reaches a majority of the seats.
+// leads reports whether there is a leader that reaches a majority of the seats.
 func (s *state) leads() bool { return s.leader != none && s.up.decides(s.newest().seats) }
 
 // append adds an entry to the leader's log.
@@ -65,7 +65,7 @@ func (s *state) append(e entry) {
 	s.compress()
 }
 
-// compress closes the ranks of entries that are nobody's last.
+// compress removes the ranks of entries that are no process's last.
 func (s *state) compress() {
 	for r := uint8(1); int(r) < len(s.entries); {
 		if s.used(r) || !s.above(r) {
@@ -116,14 +116,14 @@ func (s *state) end(i uint8) {
 	}
 }
 
-// present are the holders of seats that are up, as far as the leader knows.
+// present returns the holders of seats that are up, as far as the leader knows.
 func (s *state) present(seats set) set { return seats & s.up &^ s.gone }
 
-// free are live unmarked members without a seat.
+// free returns the live unmarked members without a seat.
 func (s *state) free(e entry) set { return s.up & s.joined & e.view &^ e.marked &^ e.seats &^ s.told }
 
-// waiting have left the view in good order and wait for the leader's answer.
+// waiting returns those that have left the view in good order and wait for the leader's answer.
 func (s *state) waiting() set { return s.up & s.told &^ s.joined &^ s.answered }
 
-// asking are processes that ask to join.
+// asking returns the processes that ask to join.
 func (s *state) asking() set { return s.up &^ s.joined &^ s.told }

@@ -2,18 +2,18 @@ package views
 
 import "github.com/sgkandale/sharelock/internal/model/search"
 
-// install is A1: from now on the process refuses everything of an older view.
+// install is A1: from now on the process refuses everything of older views.
 func (s *state) install(a uint8) {
 	if s.cur.has(a) {
 		return
 	}
 	s.cur |= of(a)
 	if s.phase != active && s.lastSet.has(a) {
-		s.lastSet, s.lastOwner = 0, 0 // nothing is committed there any more
+		s.lastSet, s.lastOwner = 0, 0 // nothing is committed in that epoch any more
 	}
 }
 
-// can: a request of a to b is answered, directly or through the leader (V6a).
+// can reports whether b answers a request of a, directly or through the leader (V6a).
 func (m *Model) can(s *state, a, b uint8) bool {
 	if s.calls(a, b) {
 		return true
@@ -27,7 +27,7 @@ func (m *Model) can(s *state, a, b uint8) bool {
 	return s.calls(a, s.leader) && s.calls(b, s.leader)
 }
 
-// activate has the steps of section 4 that the owner may take.
+// activate takes the steps of section 4 that the owner may take.
 func (m *Model) activate(s state, take func(search.Step, state)) {
 	o := s.owner
 	if o == none || !s.reaches(o, o) || !s.cur.has(o) {
@@ -53,8 +53,8 @@ func (m *Model) activate(s state, take func(search.Step, state)) {
 	}
 }
 
-// ask is 4.1. All who can be asked answer in one step: what lies between their answers
-// commutes with them.
+// ask is 4.1. All processes that can be asked answer in one step: steps between their answers
+// commute with them.
 func (m *Model) ask(s state, take func(search.Step, state)) {
 	n := s
 	for a := range m.N {
@@ -117,7 +117,7 @@ func (m *Model) choose(s state, take func(search.Step, state)) {
 	}
 }
 
-// takeCopy gives process to the base of this epoch.
+// takeCopy makes a copy of one process's state the base of this epoch at another.
 func (s *state) takeCopy(to, from uint8) {
 	copyBit := func(of_ *set) {
 		*of_ &^= of(to)
@@ -161,7 +161,7 @@ func (m *Model) sync(s state, take func(search.Step, state)) {
 // tell is G1: a member with an older copy drops it.
 func (m *Model) tell(s state, take func(search.Step, state)) {
 	for a := range m.N {
-		// Nothing depends on whether the others have been told.
+		// It makes no difference whether the other members are told.
 		if !s.in.has(a) || s.told.has(a) || !s.marked.has(a) && (s.have[a] == 0 || s.synced.has(a)) || !m.can(&s, s.owner, a) {
 			continue
 		}
@@ -178,7 +178,7 @@ func (m *Model) tell(s state, take func(search.Step, state)) {
 	}
 }
 
-// served: the owner can answer a client.
+// served reports whether the owner can answer a client.
 func (s *state) served() bool {
 	if s.phase != active || !s.cur.has(s.owner) || !s.canRenew(s.owner) {
 		return false

@@ -2,7 +2,7 @@ package views
 
 import "github.com/sgkandale/sharelock/internal/model/search"
 
-// faults are the steps of the environment.
+// faults takes the steps of the environment.
 func (m *Model) faults(s state, take func(search.Step, state)) {
 	for a := range m.N {
 		m.faultsOf(s, a, take)
@@ -22,7 +22,7 @@ func (m *Model) faultsOf(s state, a uint8, take func(search.Step, state)) {
 		}
 	}
 	if !s.up.has(a) {
-		// A restarted process is a new incarnation; it joins when the old one is out.
+		// A restarted process is a new incarnation. It joins when the old one is out of the view.
 		if !s.in.has(a) && s.leader != a {
 			fault(stepRestart, func(f *faults) *uint8 { return &f.restarts }, func(n *state) { n.up |= of(a) })
 		}
@@ -88,7 +88,7 @@ func (m *Model) faultsBetween(s state, a, b uint8, take func(search.Step, state)
 	}
 }
 
-// crash ends a process; its memory is lost. Its links need not be remembered.
+// crash ends a process, whose memory is lost. Its links need not be remembered.
 func (s *state) crash(a uint8) {
 	gone := of(a)
 	for _, set := range []*set{
@@ -103,7 +103,7 @@ func (s *state) crash(a uint8) {
 	s.have[a] = 0
 	s.forget(a)
 	s.compress()
-	if s.lastSet.has(a) { // nothing can be committed there any more
+	if s.lastSet.has(a) { // nothing is committed in that epoch any more
 		s.lastSet, s.lastOwner = 0, 0
 	}
 	if s.leader == a {
@@ -118,8 +118,8 @@ func (s *state) follow() {
 	s.stopped, s.handed, s.fresh = 0, 0, 0
 }
 
-// lead makes c the leader. It counts every member as having renewed (V5), and knows
-// for whose silence leadership was handed to it.
+// lead makes c the leader. c counts every member as having renewed (V5), and knows for whose
+// silence leadership was handed to it.
 func (s *state) lead(c uint8, handed set) {
 	s.follow()
 	s.leader, s.handed = c, handed

@@ -2,8 +2,8 @@ package views
 
 import "github.com/sgkandale/sharelock/internal/model/search"
 
-// renew is a renewal of member a that is answered (V4): it brings the lease, the view,
-// and what the member has to say.
+// renew is a renewal of member a that is answered (V4). The member gets the lease and the view,
+// and reports its complaints and claims.
 func (m *Model) renew(s state, a uint8, take func(search.Step, state)) {
 	if !s.canRenew(a) {
 		return
@@ -15,7 +15,7 @@ func (m *Model) renew(s state, a uint8, take func(search.Step, state)) {
 	n.handed &^= of(a)
 	m.claim(&n, a)
 
-	// It may not have waited for long enough to complain (V6).
+	// It may not have waited long enough for a complaint (V6).
 	broken := n.waitsFor(a)
 	quiet := n
 	quiet.complaints[a] &= broken
@@ -31,8 +31,8 @@ func (m *Model) renew(s state, a uint8, take func(search.Step, state)) {
 	take(search.Step{Kind: stepRenew, A: a}, n)
 }
 
-// begin notes that a has renewed since the oldest complaint began, which may be with
-// this renewal.
+// begin records that a has renewed since the oldest complaint began, which may be in this
+// renewal.
 func (s *state) begin(before *state, a uint8) {
 	if !before.complained() {
 		s.fresh = 0
@@ -40,9 +40,9 @@ func (s *state) begin(before *state, a uint8) {
 	s.fresh |= of(a)
 }
 
-// waitsFor are the members for which a waits in vain. All members have something
-// to say to each other, for other partitions; with a leaving one it goes through the
-// leader, and the pair counts as whole (V6a).
+// waitsFor returns the members for which a waits in vain. All members have something to send to
+// each other, for other partitions. What they send to a leaving member goes through the leader,
+// and the pair counts as whole (V6a).
 func (s *state) waitsFor(a uint8) (b set) {
 	if s.marked.has(a) {
 		return 0
@@ -55,7 +55,7 @@ func (s *state) waitsFor(a uint8) (b set) {
 	return b
 }
 
-// complained: there is a broken pair.
+// complained reports whether there is a broken pair.
 func (s *state) complained() bool {
 	for a := range uint8(most) {
 		if s.complaints[a] != 0 && s.pairs(a) != 0 {
@@ -65,7 +65,7 @@ func (s *state) complained() bool {
 	return false
 }
 
-// claim: with its renewal voter v says which silent members call it (V5).
+// claim records, with a renewal of voter v, which silent members call v (V5).
 func (m *Model) claim(s *state, v uint8) {
 	for silent := range m.N {
 		if !s.voters.has(v) || v == silent || s.silence[silent] < countsNow {
@@ -84,7 +84,7 @@ func (m *Model) claim(s *state, v uint8) {
 	}
 }
 
-// beSilent: time passes without a renewal of member a, but not while another that was
+// beSilent lets time pass without a renewal of member a, but not while another member that was
 // silent for long has to renew first.
 func (m *Model) beSilent(s state, a uint8, take func(search.Step, state)) {
 	if !s.in.has(a) || !s.leads() || s.silence[a] == leaseOver {
@@ -95,7 +95,7 @@ func (m *Model) beSilent(s state, a uint8, take func(search.Step, state)) {
 	}
 	for b := range m.N {
 		if s.silence[b] >= countsNow && s.canRenew(b) {
-			return // it can renew again, which takes it no more than L/5
+			return // it can renew again, which takes at most L/5
 		}
 	}
 	n := s
@@ -109,7 +109,7 @@ func (m *Model) beSilent(s state, a uint8, take func(search.Step, state)) {
 	take(search.Step{Kind: stepSilent, A: a, B: n.silence[a]}, n)
 }
 
-// join: a voter that is not in the view asks to join, and has its say as in a renewal.
+// join lets a voter that is not in the view ask to join; it makes claims as in a renewal.
 func (m *Model) join(s state, v uint8, take func(search.Step, state)) {
 	if m.JoinersClaim && !s.in.has(v) && s.leads() && s.calls(v, s.leader) {
 		n := s
@@ -118,8 +118,8 @@ func (m *Model) join(s state, v uint8, take func(search.Step, state)) {
 	}
 }
 
-// elections: voters elect another leader if theirs is gone; a leader that hears too
-// few, or may not stay, hands over.
+// elections lets voters elect a leader if there is none. A leader that hears too few, or may not
+// stay, hands over.
 func (m *Model) elections(s state, take func(search.Step, state)) {
 	for c := range m.N {
 		if !s.electable(c) || c == s.leader {
@@ -148,9 +148,9 @@ func (m *Model) elections(s state, take func(search.Step, state)) {
 	}
 }
 
-// heirs are those to whom a leader that is to leave may hand over: unmarked voters that every
-// member that renews can call (V6a). If there are none, a marked leader that was not told
-// to stop takes one that was (V7).
+// heirs returns the voters to which a leader that must leave may hand over: unmarked voters that
+// every member that renews can call (V6a). If there are none, a marked leader that was not told
+// to stop hands over to one that was (V7).
 func (s *state) heirs() (unmarked set) {
 	var stopping set
 	for c := range uint8(most) {
@@ -169,23 +169,24 @@ func (s *state) heirs() (unmarked set) {
 	return unmarked
 }
 
-// handsOver: for this silence leadership goes to a voter that has the claims, if there
-// is one. A leader that the member still calls, and which does not renew it, needs no other (V5).
+// handsOver reports whether leadership goes, for this silence, to a voter that has the claims, if
+// there is one. If the member still calls the leader, which does not renew it, no other leader is
+// needed (V5).
 func (m *Model) handsOver(s *state, silent uint8) bool {
 	return m.Off != HandOver && s.in.has(silent) && s.silence[silent] >= countsNow &&
 		!s.handed.has(silent) && !m.callsLeader(s, silent)
 }
 
-// callsLeader: the member still calls the leader, which does not renew it. (One that called it
-// and were renewed would not be silent.)
+// callsLeader reports whether the member still calls the leader, which does not renew it. (A
+// member that calls the leader and is renewed would not be silent.)
 func (m *Model) callsLeader(s *state, a uint8) bool {
 	return s.stopped.has(a) || m.Off == OwnCalls && s.calls(s.leader, a)
 }
 
-// mayTakeOver: the voter is unmarked (V5).
+// mayTakeOver reports whether the voter is unmarked (V5).
 func (m *Model) mayTakeOver(s *state, v uint8) bool { return m.MarkedTakeOver || !s.marked.has(v) }
 
-// removable: the member may be removed by V5.
+// removable reports whether V5 allows the removal of the member.
 func (m *Model) removable(s *state, a uint8) bool {
 	if s.silence[a] < leaseOver && (m.Off != WaitLease || s.silence[a] == renews) {
 		return false
@@ -211,9 +212,9 @@ func (m *Model) removable(s *state, a uint8) bool {
 	return true
 }
 
-// choice is the member that V6 takes out, or none: of those with the most broken
-// pairs the one that joined last. The leader chooses after all that renew have renewed in this view
-// and term since the oldest complaint began, and while none has missed two (V6a).
+// choice returns the member that V6 marks or removes, or none: of those with the most broken
+// pairs, the one that joined last. The leader chooses when all that renew have renewed in this
+// view and term since the oldest complaint began, and while none has missed two (V6a).
 func (m *Model) choice(s *state) uint8 {
 	if !s.complained() || !s.fresh.all(s.in) {
 		return none
@@ -236,8 +237,8 @@ func (m *Model) mostBroken(s *state, not set) uint8 {
 	return victim
 }
 
-// pairs are the members with which a is a broken pair, whoever complains: both renew, if only
-// irregularly. The pairs of leaving members count as whole.
+// pairs returns the members with which a is a broken pair, whichever of them complains: both
+// renew, if only irregularly. The pairs of leaving members count as whole.
 func (s *state) pairs(a uint8) (with set) {
 	renewing := s.placed()
 	for b := range uint8(most) {
@@ -253,8 +254,8 @@ func (s *state) pairs(a uint8) (with set) {
 	return with
 }
 
-// takeOut is the member that V6 takes out by the next view. A leader that is chosen hands over,
-// if it can; else the next is chosen.
+// takeOut returns the member that V6 marks or removes by the next view. A leader that is chosen
+// hands over if it can; otherwise the next member is chosen.
 func (m *Model) takeOut(s *state) uint8 {
 	victim := m.choice(s)
 	if victim != s.leader || victim == none {
@@ -266,8 +267,7 @@ func (m *Model) takeOut(s *state) uint8 {
 	return m.mostBroken(s, of(victim))
 }
 
-// irregular: while a choice waits, a member that keeps missing renewals is the
-// choice itself (V6a).
+// irregular marks a member that keeps missing renewals while a choice waits (V6a).
 func (m *Model) irregular(s state, take func(search.Step, state)) {
 	if !s.leads() || s.mostComplained(m) == none {
 		return
@@ -287,8 +287,8 @@ func (m *Model) irregular(s state, take func(search.Step, state)) {
 
 func (s *state) mostComplained(m *Model) uint8 { return m.mostBroken(s, 0) }
 
-// deafness: something waits for a leaving member at the leader and is not answered, though
-// the member renews: it is renewed no more (V6a).
+// deafness stops the renewals of a leaving member that does not answer what waits for it at the
+// leader, although it renews (V6a).
 func (m *Model) deafness(s state, take func(search.Step, state)) {
 	if !s.leads() || m.Off == Deaf {
 		return
@@ -303,7 +303,7 @@ func (m *Model) deafness(s state, take func(search.Step, state)) {
 	}
 }
 
-// ownerNeeds: the owner waits for the member.
+// ownerNeeds reports whether the owner waits for the member.
 func (s *state) ownerNeeds(a uint8) bool {
 	switch s.phase {
 	case asking:

@@ -14,11 +14,11 @@ type Model struct {
 	N, Joiners uint8
 	// R is the number of copies.
 	R int
-	// JoinersClaim and MarkedTakeOver are two sentences of V5 that most instances are searched
-	// without, to see what they are worth: a voter that asks to join makes claims, too, and
-	// leadership is handed to a marked voter if there is no other.
+	// JoinersClaim and MarkedTakeOver switch on two sentences of V5 that most instances leave out, to
+	// show what they add: a voter that asks to join makes claims, too, and leadership is handed to a
+	// marked voter if there is no other.
 	JoinersClaim, MarkedTakeOver bool
-	// Exceeds says that the faults exceed what R covers: DURABILITY is not checked.
+	// Exceeds means that the faults exceed what R covers, so DURABILITY is not checked.
 	Exceeds bool
 	// Off is the rule that is switched off.
 	Off Rule
@@ -26,7 +26,7 @@ type Model struct {
 	Crashes, Cuts, OneWays, Heals, Deafs, Mutes, Pauses, Lates, Leaves, Elections, Restarts uint8
 }
 
-// Initial has a healthy mesh with every voter set, leader and replica set.
+// Initial yields a healthy mesh with every possible voter set, leader and replica set.
 func (m *Model) Initial() iter.Seq[state] {
 	return func(yield func(state) bool) {
 		members := m.N - m.Joiners
@@ -66,7 +66,7 @@ func (m *Model) Initial() iter.Seq[state] {
 	}
 }
 
-// Next has all steps from a state.
+// Next takes all steps from a state.
 func (m *Model) Next(s state, to func(search.Step, state)) {
 	take := func(step search.Step, n state) {
 		n.tidy()
@@ -95,7 +95,7 @@ func (m *Model) Next(s state, to func(search.Step, state)) {
 	m.activate(s, take)
 }
 
-// Judge checks what goes on for ever in a component.
+// Judge checks what happens for ever in a component.
 func (m *Model) Judge(component iter.Seq[state], changes bool) string {
 	led, served := false, false
 	broken := ^uint16(0)
@@ -117,7 +117,7 @@ func (m *Model) Judge(component iter.Seq[state], changes bool) string {
 	return ""
 }
 
-// tornPairs has a bit for every pair of unmarked members that cannot call each other.
+// tornPairs returns a bit for every pair of unmarked members that cannot call each other.
 func (s *state) tornPairs() (pairs uint16) {
 	for a := range uint8(most) {
 		for b := range uint8(most) {

@@ -7,7 +7,7 @@ type Rule uint8
 const (
 	// AllRules is no rule: nothing is switched off.
 	AllRules Rule = iota
-	// A1Stop: whoever answers an ask refuses everything of older epochs from then on.
+	// A1Stop: a process that answers an ask refuses everything of older epochs from then on.
 	A1Stop
 	// AskAll: an activation chooses after every member of the view has answered (4.1).
 	AskAll
@@ -31,14 +31,14 @@ const (
 	OwnCalls
 	// OneHandOver: a new leader does not hand over again for the same silence (V5).
 	OneHandOver
-	// Complaints: broken pairs are mended by taking a member out (V6).
+	// Complaints: a broken pair is resolved by removing a member (V6).
 	Complaints
 	// Mark: the member is marked leaving, and not removed as by V5 (V6a).
 	Mark
-	// Relay: what a leaving member and the owner cannot tell each other directly goes
+	// Relay: what a leaving member and the owner cannot send to each other directly goes
 	// through the leader (V6a).
 	Relay
-	// RelayByMembers: both sides call the leader for that, it does not call them (V6a).
+	// RelayByMembers: both sides call the leader for that; it does not call them (V6a).
 	RelayByMembers
 	// ToldFirst: a leaving member is removed after G1 told it of the partition (V6a, V7).
 	ToldFirst

@@ -34,55 +34,55 @@ const (
 	active
 )
 
-// faults are those that may still happen.
+// faults holds how many faults of each kind may still happen.
 type faults struct {
 	crashes, cuts, oneWays, heals, deafs, mutes, pauses, lates, leaves, elections, restarts uint8
 }
 
-// state is a comparable value without padding; all that does not matter is zero.
+// state is a comparable value without padding. Everything that does not matter is zero.
 type state struct {
-	// gaps[r] has, for the views after the one of rank r-1 up to the one of rank r, which
-	// sets of living processes were S(p,x): bit m for set m, minimal sets only. The
-	// gap above the highest rank ends before the current view.
+	// gaps[r] holds, for the views after the one of rank r-1 up to the one of rank r, which sets
+	// of living processes were S(p,x): bit m stands for set m; minimal sets only. The gap above
+	// the highest rank ends before the current view.
 	gaps [most + 2]uint16
 
-	// The processes: up, answering nobody, calling but not renewing, paused, irregular in their renewals, asked to leave,
-	// and those whose copies do not count for DURABILITY any more.
+	// The processes that are up, that answer nobody, that call but do not renew, that are paused, that
+	// renew irregularly, that were asked to leave, and whose copies no longer count for DURABILITY.
 	up, deaf, mute, paused, late, leaving, excused set
-	// cut[a] are those whom a cannot call.
+	// cut[a] holds the processes that a cannot call.
 	cut [most]set
 
 	leader uint8
 	voters set
 
-	// The view: its members, in the order in which they joined, those marked, S(p).
+	// The view: its members, the marked ones, the order in which they joined, the owner, and S(p).
 	in, marked set
 	order      [most]uint8
 	owner      uint8
 	replicas   set
 
-	// cur is the owner if it has installed the view; leased is lastOwner if it has a lease.
+	// cur holds the owner if it has installed the view. leased holds lastOwner if it has a lease.
 	cur, leased set
 
-	// The activation in this view: who answered the ask, from whom the owner fetches
-	// the copy, which living processes have a copy of this epoch, and whom G1 has told.
+	// The activation in this view: who answered the ask, which living processes have a copy of
+	// this epoch, whom G1 has told, and from whom the owner fetches the copy.
 	phase                  uint8
 	answered, synced, told set
 	from                   uint8
 
-	// lastOwner and lastSet were active last, and may still commit: all of the set live and
-	// have installed no newer view.
+	// lastOwner and lastSet are the owner and replica set that were last active, if they may still
+	// commit: all of the set live, and none has installed a newer view.
 	lastOwner uint8
 	lastSet   set
-	// Copies: rank of have (0 is the empty copy of epoch 0), those with the last
-	// decision, those in quarantine.
+	// The copies: the rank of have (0 is the empty copy of epoch 0), those with the last decision,
+	// those in quarantine.
 	have        [most]uint8
 	last, empty set
 
-	// What the leader knows: silence; whom it renews no more; for whose silence
-	// leadership was handed over already; complaints; who renewed since the oldest complaint;
-	// for each silent member the voters that renewed since 4L/5, and those among them that it
-	// and all others call.
+	// What the leader knows: how long each member has been silent; whom it no longer renews; for
+	// whose silence leadership was handed over already; the complaints; who has renewed since the
+	// oldest complaint; and for each silent member the voters that have renewed since 4L/5, and
+	// those among them that it and all others call.
 	silence       [most]uint8
 	stopped       set
 	handed        set
@@ -93,25 +93,25 @@ type state struct {
 	left faults
 }
 
-// hears: a's calls to b are answered. Raft's and the renewals' are answered by deaf
-// processes, too, see calls.
+// reaches reports whether b answers a's calls of Raft or renewals. Deaf processes answer these,
+// too; see calls.
 func (s *state) reaches(a, b uint8) bool {
 	awake := s.up &^ s.paused
 	return awake.has(a) && awake.has(b) && (a == b || !s.cut[a].has(b))
 }
 
-// calls: a's calls to b are answered.
+// calls reports whether b answers a's calls.
 func (s *state) calls(a, b uint8) bool {
 	return s.reaches(a, b) && (a == b || !s.deaf.has(b))
 }
 
-// placed are the members on the ring.
+// placed returns the members on the ring.
 func (s *state) placed() set { return s.in &^ s.marked }
 
-// leads: the leader can commit and renew, for it reaches a majority of the voters.
+// leads reports whether the leader can commit and renew: it reaches a majority of the voters.
 func (s *state) leads() bool { return s.leader != none && s.electable(s.leader) }
 
-// electable: a voter that reaches a majority of the voters.
+// electable reports whether c is a voter that reaches a majority of the voters.
 func (s *state) electable(c uint8) bool {
 	if !s.voters.has(c) {
 		return false
@@ -125,7 +125,7 @@ func (s *state) electable(c uint8) bool {
 	return reached.majority(s.voters)
 }
 
-// hearsMajority: the leader hears renewals or joins of a majority of the voters (V5).
+// hearsMajority reports whether the leader hears renewals or joins of a majority of the voters (V5).
 func (s *state) hearsMajority() bool {
 	heard := s.callers(s.leader)
 	for a := range uint8(most) {
@@ -136,7 +136,7 @@ func (s *state) hearsMajority() bool {
 	return heard.majority(s.voters)
 }
 
-// callers are the processes whose own calls reach v.
+// callers returns the processes whose own calls reach v.
 func (s *state) callers(v uint8) (c set) {
 	for m := range uint8(most) {
 		if s.calls(m, v) {
@@ -146,12 +146,12 @@ func (s *state) callers(v uint8) (c set) {
 	return c
 }
 
-// canRenew: the member's renewals are answered.
+// canRenew reports whether the member's renewals are answered.
 func (s *state) canRenew(m uint8) bool {
 	return s.in.has(m) && !s.stopped.has(m) && !s.mute.has(m) && s.leads() && s.calls(m, s.leader)
 }
 
-// top is the highest rank of a copy.
+// top returns the highest rank of a copy.
 func (s *state) top() (t uint8) {
 	for _, h := range s.have {
 		t = max(t, h)
@@ -159,8 +159,7 @@ func (s *state) top() (t uint8) {
 	return t
 }
 
-// push adds the replica set of the current view, which is to be followed by
-// another, to the history.
+// push adds the replica set of the current view to the history, before the next view.
 func (s *state) push() {
 	gap := s.top()
 	if s.synced == 0 { // no copy has this epoch
@@ -185,7 +184,7 @@ func add(gap uint16, m set) uint16 {
 	return gap | 1<<m
 }
 
-// forget takes a process that is gone out of all sets of the history.
+// forget removes a process that is gone from all sets of the history.
 func (s *state) forget(i uint8) {
 	for r, gap := range s.gaps {
 		s.gaps[r] = 0
@@ -197,7 +196,7 @@ func (s *state) forget(i uint8) {
 	}
 }
 
-// stamp makes m's copy one of the current epoch, which is above all others.
+// stamp makes m's copy one of the current epoch, whose rank is above all others.
 func (s *state) stamp(m uint8) {
 	top := s.top()
 	if s.synced == 0 {
@@ -208,7 +207,7 @@ func (s *state) stamp(m uint8) {
 	s.compress()
 }
 
-// compress closes the ranks that no copy has any more.
+// compress removes the ranks that no copy has any more.
 func (s *state) compress() {
 	for r := uint8(1); r <= s.top(); {
 		if s.ranked(r) {
@@ -241,7 +240,7 @@ func (s *state) ranked(r uint8) bool {
 	return false
 }
 
-// good: every view since rank r has a witness among those who answered (4.2).
+// good reports whether every view since rank r has a witness among those that answered (4.2).
 func (s *state) good(r uint8, witnesses set) bool {
 	for g := r + 1; int(g) < len(s.gaps); g++ {
 		for m := range set(1 << most) {
@@ -253,26 +252,27 @@ func (s *state) good(r uint8, witnesses set) bool {
 	return true
 }
 
-// orphaned: a crash took the whole replica set of an epoch above rank r, which therefore has no
-// witness. That is accepted, for it exceeds R: with one crash the set was a single member.
+// orphaned reports whether a crash removed the whole replica set of an epoch above rank r, which
+// therefore has no witness. That is accepted, because it exceeds R: with one crash the set was a
+// single member.
 func (s *state) orphaned(r uint8) bool {
 	return slices.Contains(s.gaps[r+1:], 1)
 }
 
-// tidy sets to zero what no step depends on any more.
+// tidy clears what no step depends on any more.
 func (s *state) tidy() {
 	if s.owner == none {
 		s.cur = 0
 	} else {
-		s.cur &= of(s.owner) // the others of lastSet have not installed the view, or lastSet is zero
+		s.cur &= of(s.owner) // the other processes of lastSet have not installed the view, or lastSet is zero
 	}
 	s.leased &= s.lastSet & of(s.lastOwner)
 	if s.leased == 0 && s.phase != active {
-		// The lease has ended; a new one comes with the new view.
+		// The lease has ended. The next one comes with the new view.
 		s.lastSet, s.lastOwner = 0, 0
 	}
 	for a := range s.complaints {
-		s.complaints[a] &= s.up // who is down will not renew any more
+		s.complaints[a] &= s.up // a process that is down does not renew any more
 	}
 	if !s.complained() {
 		s.fresh = 0
@@ -284,7 +284,7 @@ func (s *state) tidy() {
 	}
 }
 
-// canCommit: the owner that was active last can get a decision through, or could if
+// canCommit reports whether the owner that was last active can commit a decision, or could if
 // every cut healed.
 func (s *state) canCommit() bool {
 	return s.lastSet != 0 && s.leased.has(s.lastOwner)

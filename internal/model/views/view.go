@@ -4,10 +4,10 @@ import (
 	"github.com/sgkandale/sharelock/internal/model/search"
 )
 
-// draft is what the next view changes.
+// draft holds the changes of the next view.
 type draft struct{ out, marks, joins set }
 
-// propose makes the next view, if one is due. It has all that is due now.
+// propose makes the next view if a change is due. It makes all changes that are due.
 func (m *Model) propose(s state, take func(search.Step, state)) {
 	if !s.leads() || !s.hearsMajority() || s.marked.has(s.leader) && s.heirs() != 0 {
 		return // V6a, V7: a marked leader hands over first
@@ -19,7 +19,7 @@ func (m *Model) propose(s state, take func(search.Step, state)) {
 		case m.removable(&s, a):
 			d.out |= of(a)
 		case s.marked.has(a) && (s.told.has(a) || m.Off == ToldFirst) && a != s.leader:
-			d.out |= of(a) // V6a, V7: G1 told it
+			d.out |= of(a) // V6a, V7: G1 has told it
 		case s.leaving.has(a) && !s.marked.has(a) && s.calls(a, s.leader):
 			d.marks |= of(a) // V7
 		}
@@ -35,7 +35,7 @@ func (m *Model) propose(s state, take func(search.Step, state)) {
 	}
 	d.joins = m.joiners(&s, s.in&^d.out)
 	if m.Off != Unmarked && s.placed()&^d.out|d.joins == 0 {
-		d.out &^= s.marked &^ s.leaving & s.told // V6a's marks fall away (V7)
+		d.out &^= s.marked &^ s.leaving & s.told // V6a's marks are removed (V7)
 	}
 	if m.Off != Unmarked && s.placed()&^d.marks&^d.out|d.joins == 0 {
 		// The last unmarked member is not marked.
@@ -51,7 +51,7 @@ func (m *Model) propose(s state, take func(search.Step, state)) {
 	}
 }
 
-// joiners are the processes that may come in beside those who stay (V3).
+// joiners returns the processes that may join while stay remain members (V3).
 func (m *Model) joiners(s *state, stay set) (in set) {
 	for a := range m.N {
 		if stay.has(a) && (s.silence[a] != renews || s.stopped.has(a)) {
@@ -75,7 +75,7 @@ func (m *Model) joiners(s *state, stay set) (in set) {
 	return in
 }
 
-// nextView installs nothing: members learn of it. Every replica set is tried.
+// nextView changes the view. Members install it later. It tries every replica set.
 func (m *Model) nextView(s *state, d draft, kind, a uint8, take func(search.Step, state)) {
 	n := *s
 	n.push()
@@ -97,7 +97,7 @@ func (m *Model) nextView(s *state, d draft, kind, a uint8, take func(search.Step
 	n.in = n.in&^d.out | d.joins
 	n.marked = (n.marked | d.marks) & n.in
 	if m.Off != Unmarked && n.placed() == 0 {
-		n.marked &= n.leaving // V6a's marks fall away (V7)
+		n.marked &= n.leaving // V6a's marks are removed (V7)
 		if n.placed() == 0 && n.in != 0 {
 			return // all members of the view were told to leave
 		}
@@ -111,7 +111,7 @@ func (m *Model) nextView(s *state, d draft, kind, a uint8, take func(search.Step
 			n.handed &^= of(j)
 		}
 		n.complaints[j] &= n.in
-		// Who leaves in good order gives up its lease and stops.
+		// A member that leaves in good order gives up its lease and stops.
 		if d.out.has(j) && n.leaving.has(j) && s.told.has(j) && n.up.has(j) {
 			n.crash(j)
 		}
@@ -119,7 +119,7 @@ func (m *Model) nextView(s *state, d draft, kind, a uint8, take func(search.Step
 	m.place(n, func(n state) { take(search.Step{Kind: kind, A: a, Change: true}, n) })
 }
 
-// place tries every replica set. It is nobody's if nobody is on the ring.
+// place tries every replica set. If no member is on the ring, there is no owner.
 func (m *Model) place(s state, with func(state)) {
 	placed := s.placed()
 	if placed == 0 {
