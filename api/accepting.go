@@ -8,9 +8,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// accepting are the credentials of a gRPC server whose connections have got their TLS before: the
-// handshake comes before the port's protocols are told apart. Handlers find credentials.TLSInfo in
-// peer.Peer.AuthInfo.
+// accepting are the transport credentials of a gRPC server whose connections have completed their TLS
+// handshake already, because the handshake comes before the port detects the protocol. Handlers find
+// credentials.TLSInfo in peer.Peer.AuthInfo.
 type accepting struct {
 	credentials.TransportCredentials // of a connection without TLS
 }

@@ -20,13 +20,13 @@ type DebugFile struct {
 	Write func(w io.Writer) error
 }
 
-// errNoLevel is the answer of a node whose program has not given it the level of its log.
+// errNoLevel is the answer of a node whose program did not provide the level of its log.
 var errNoLevel = &sharelock.Error{Err: sharelock.ErrInvalidArgument, Field: "level", Message: "this node's log level cannot be changed while it runs"}
 
-// errNoDebug is the answer of a node whose program has not given it files for debugging.
+// errNoDebug is the answer of a node whose program did not provide files for debugging.
 var errNoDebug = &sharelock.Error{Err: sharelock.ErrInvalidArgument, Message: "this node has nothing for debugging"}
 
-// levels are the names of levels, as log.level has them.
+// levels maps the names that log.level allows to levels.
 var levels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
 
 // GetLogLevel implements sharelock.v1.MeshService.
@@ -47,7 +47,7 @@ func (s *meshes) SetLogLevel(ctx context.Context, m *pb.SetLogLevelRequest) (*pb
 		return nil, sharelock.Invalid("level", "want debug, info, warn or error")
 	}
 	before := s.level.Level()
-	s.level.Set(min(before, slog.LevelInfo)) // so that the line is seen in any case
+	s.level.Set(min(before, slog.LevelInfo)) // so that the line is logged at every level
 	s.log.Info("the log level was changed", "from", before, "to", level, "by", callerOf(ctx))
 	s.level.Set(level)
 	return s.GetLogLevel(ctx, nil)
@@ -56,7 +56,7 @@ func (s *meshes) SetLogLevel(ctx context.Context, m *pb.SetLogLevelRequest) (*pb
 // debugPiece is the size of the pieces of a debugging file.
 const debugPiece = 64 << 10
 
-// GetDebug implements sharelock.v1.MeshService. A file that cannot be made has the error instead.
+// GetDebug implements sharelock.v1.MeshService. A file that cannot be created contains the error instead.
 func (s *meshes) GetDebug(_ *pb.GetDebugRequest, stream grpc.ServerStreamingServer[pb.DebugPiece]) error {
 	if s.debug == nil {
 		return pb.ToStatus(errNoDebug).Err()

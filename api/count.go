@@ -79,7 +79,7 @@ func snake(name string) string {
 	return b.String()
 }
 
-// countedHTTP has for each method of each route under what it is counted. Others are not counted.
+// countedHTTP maps each counted method of a route to its door and name. Others are not counted.
 var countedHTTP = map[string]struct{ door, method string }{
 	"GET /v1/locks/{key:.*}/token/{token:[^/]*}": {gate.DoorHTTP, "check_token"},
 
@@ -102,7 +102,7 @@ var countedHTTP = map[string]struct{ door, method string }{
 	"POST /unlock": {doorOriginal, "unlock"},
 }
 
-// counted makes a handler of a method of a route whose answers are counted.
+// counted returns a handler that counts the answers of next.
 func (s *httpAPI) counted(route string, next http.HandlerFunc) http.HandlerFunc {
 	as, ok := countedHTTP[route]
 	if !ok || s.calls == nil {
@@ -149,7 +149,7 @@ func (t *tracked) count() {
 	t.counter = nil
 }
 
-// outcome notes with which error a request was answered.
+// outcome records the error with which a request was answered.
 func outcome(w http.ResponseWriter, err error) {
 	if t := trackedBy(w); t != nil {
 		t.err = err

@@ -11,7 +11,7 @@
 //	                       ├─ gate ── locks, meshes, legacy ── Node
 //	HTTP    router, JSON  ─┘
 //
-// What needs no Node is in packages of its own: gate decides who may make a call, httpjson is the
+// Packages of their own have what needs no Node: gate decides who may make a call, httpjson is the
 // JSON of the HTTP API, remote tells where a call comes from, halfclosed finds callers that have
 // closed only half of their connection, and refuse answers clients at the wrong port.
 //

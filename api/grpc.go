@@ -86,8 +86,8 @@ func NewGRPC(node Node, o Options) *GRPC {
 		grpc.WaitForHandlers(true),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ForceServerCodecV2(sessionwire.RawCodec{}), // for sessions, see sessionwire.Frame
-		// Outermost first. Recovery is inside of what translates errors, so that its error is
-		// translated like any other.
+		// Outermost first. Recovery is inside of the error translation, so that its error is translated
+		// like any other.
 		grpc.ChainUnaryInterceptor(unary...),
 		grpc.ChainStreamInterceptor(streams...),
 	)...)

@@ -15,8 +15,8 @@ import (
 // of a lease is not an event.
 const healthPoll = 500 * time.Millisecond
 
-// health implements grpc.health.v1.Health. It stores no status: a node's lease ends by the clock,
-// and a stored answer would be a guess (Q4). So the node is asked for every answer.
+// health implements grpc.health.v1.Health. It stores no status, because a node's lease ends by the
+// clock and a stored answer could be wrong (Q4). It asks the node for every answer.
 type health struct {
 	healthpb.UnimplementedHealthServer
 	ready    func() error

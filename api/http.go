@@ -57,7 +57,7 @@ type httpAPI struct {
 	legacy       *legacy
 	ready        func() error
 	writeTimeout time.Duration
-	// page is the page for people; nil if it is off.
+	// page is the web page; nil if it is off.
 	page http.Handler
 	gate *gate.Gate // may be nil
 	// metrics answers GET /metrics, and calls counts calls; both may be nil.
@@ -208,11 +208,11 @@ func (s *httpAPI) guard(next http.Handler) http.Handler {
 	})
 }
 
-// tracked is a ResponseWriter that records whether the answer has begun, and what is counted of it.
+// tracked is a ResponseWriter that records whether the answer has begun, and what is counted.
 type tracked struct {
 	http.ResponseWriter
 	begun bool
-	// counter is that of the request's method, nil if it is not counted; began is when the request
+	// counter is the counter of the request's method, nil if it is not counted. began is when the request
 	// came, and err the error with which it was answered.
 	counter *metrics.Method
 	began   time.Time

@@ -35,7 +35,7 @@ func (s *httpAPI) call(f func(*http.Request, []byte) (proto.Message, error)) htt
 
 // callHalf is like call, for requests that may wait in a queue. A caller that disconnects cancels
 // its request. If the caller has closed only its half of the connection, the request is made once
-// more, and is canceled only if it has to wait.
+// more, and is cancelled only if it has to wait.
 func (s *httpAPI) callHalf(f func(*http.Request, []byte) (proto.Message, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := readBody(w, r)
@@ -103,7 +103,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, nil
 	}
 	if r.ContentLength > sharelock.MaxBodyBytes {
-		w.Header().Set("Connection", "close") // instead of reading all of it
+		w.Header().Set("Connection", "close") // instead of reading the rest
 		return nil, bodyTooLarge()
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, sharelock.MaxBodyBytes))

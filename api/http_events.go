@@ -25,7 +25,7 @@ func (s *httpAPI) events(w http.ResponseWriter, r *http.Request) {
 	}
 	asked := sharelock.WatchRequest{Key: q["key"], Prefix: q["prefix"], Resume: q["resume"]}
 	if last := r.Header.Get(lastEventID); last != "" {
-		asked.Resume = last // it is newer: the browser has come back by itself
+		asked.Resume = last // newer than the parameter: the browser has reconnected by itself
 	}
 	stream := &eventStream{w: w, rc: http.NewResponseController(w)}
 	if r.Method == http.MethodHead {
@@ -45,7 +45,7 @@ type eventStream struct {
 	buf   []byte
 }
 
-// send writes events in one go. A client that does not take them within stallTime is gone.
+// send writes events together. It fails if the client does not read them within stallTime.
 func (s *eventStream) send(events []*event.Event) error {
 	s.buf = s.buf[:0]
 	if !s.begun {
@@ -62,7 +62,7 @@ func (s *eventStream) send(events []*event.Event) error {
 	return s.rc.Flush()
 }
 
-// begin sends the header. Proxies must neither keep nor collect what follows.
+// begin sends the header. Proxies must neither cache nor buffer what follows.
 func (s *eventStream) begin() {
 	s.begun = true
 	h := s.w.Header()

@@ -15,16 +15,16 @@ func (s *httpAPI) healthz(w http.ResponseWriter, _ *http.Request) {
 	s.write(w, http.StatusOK, []byte(`{"status":"ok"}`))
 }
 
-// readyz answers whether this node may serve locks, and why not. With ?copies=1 a node is not
-// ready either while another one must not be stopped: while copies are missing or in quarantine,
-// or the seat of a dead voter waits for a live member.
+// readyz answers whether this node may serve locks, and why not. With ?copies=1 a node also counts as
+// not ready while another node must not be stopped: while copies are missing or in quarantine, or the
+// seat of a dead voter waits for a live member.
 func (s *httpAPI) readyz(w http.ResponseWriter, r *http.Request) {
 	err := s.ready()
 	st := s.meshes.node.Status()
 	if err == nil && r.URL.Query().Get("copies") == "1" {
 		err = missing(st)
 	}
-	if s.gate.Authenticates() { // everyone may ask, so that there are no details
+	if s.gate.Authenticates() { // everyone may ask, so the answer has no details
 		err, st = reasonOnly(err), sharelock.MeshState{}
 	}
 	if err != nil {
@@ -34,7 +34,7 @@ func (s *httpAPI) readyz(w http.ResponseWriter, r *http.Request) {
 	s.write(w, http.StatusOK, readiness(st))
 }
 
-// reasonOnly returns an error without what it says of this node.
+// reasonOnly returns an error without its details about this node.
 func reasonOnly(err error) error {
 	if err == nil {
 		return nil
@@ -68,8 +68,8 @@ func missing(st sharelock.MeshState) error {
 	return &sharelock.Error{Err: sharelock.ErrNotReady, Message: why, RetryAfter: time.Second}
 }
 
-// readiness returns the answer of readyz for a node that is ready: it names what an operator should
-// know all the same.
+// readiness returns the answer of readyz for a node that is ready. It also names conditions that an
+// operator should know.
 func readiness(st sharelock.MeshState) []byte {
 	var absent, conditions []string
 	for _, seat := range st.Seats {

@@ -5,8 +5,8 @@ import (
 	"net/http/pprof"
 )
 
-// NewOps returns the server of a port for probes and Prometheus, which need neither TLS nor
-// credentials: /healthz, /readyz and /metrics. Nothing else is there.
+// NewOps returns the server of a port for probes and Prometheus, which use neither TLS nor
+// credentials. It serves only /healthz, /readyz and /metrics.
 func NewOps(node Node, o Options) *http.Server {
 	s := newHTTPAPI(node, o)
 	mux := http.NewServeMux()
@@ -18,7 +18,7 @@ func NewOps(node Node, o Options) *http.Server {
 	return bounded(s.guard(mux))
 }
 
-// NewDebug returns the server of a port for those who debug: pprof, and nothing else.
+// NewDebug returns the server of a port for debugging. It serves only pprof.
 func NewDebug() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)

@@ -9,8 +9,8 @@ import (
 )
 
 // listWithin lists the keys with one of the prefixes, which are sorted and of which none begins with
-// another one. It reads them one after the other, so that no page token has a key that the caller may
-// not read.
+// another one. It reads them one after the other, so that no page token contains a key that the caller
+// may not read.
 func listWithin(ctx context.Context, node Locker, r sharelock.ListRequest, prefixes []string) (sharelock.ListPage, error) {
 	size := r.PageSize
 	if size == 0 {

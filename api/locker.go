@@ -16,8 +16,8 @@ import (
 // When ctx ends while Acquire waits, the request leaves the queue, with one exception: if ctx was
 // cancelled and the caller has made a request id, the request keeps its place for a retry.
 //
-// The context of a call carries its caller, see [caller.From]: what a principal may do was checked
-// before, and whose holds and request ids it may touch is for the Locker to check.
+// The context of a call carries its caller, see [caller.From]. What the principal may do was checked
+// before. The Locker checks whose holds and request ids the caller may use.
 type Locker interface {
 	Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error)
 	// Renew starts the TTL again; ttl 0 keeps its length. If metadata is not nil, it replaces
@@ -39,8 +39,8 @@ type Locker interface {
 	Get(ctx context.Context, key string) (sharelock.KeyState, error)
 	List(ctx context.Context, r sharelock.ListRequest) (sharelock.ListPage, error)
 	CheckToken(ctx context.Context, key string, token sharelock.Token) (sharelock.TokenCheck, error)
-	// Open begins a session, whose calls do not need a goroutine each. Its caller is principal,
-	// as in [caller.Caller]; what is sent says for each key whether the caller has AnyHold.
+	// Open begins a session, whose calls do not need a goroutine each. Its caller is principal, as in
+	// [caller.Caller]. Each call and hold says whether the caller has AnyHold for its key.
 	Open(to Sink, principal string) Session
 }
 
@@ -57,10 +57,10 @@ type Session interface {
 	// Keep attaches holds, detaches them, records a keepalive for all attached holds, or
 	// releases all of them. The sink is told the results. Keep does not retain the slice.
 	Keep(list []sessionwire.Keep)
-	// Revoke takes back what the caller may no longer have: acquires in flight of keys that
-	// allowed refuses are cancelled and answered with its error, and attached holds are detached
-	// with it. anyHold is the caller's AnyHold now: without it, holds that were attached with it are
-	// renewed only if they are of the session's principal. allowed must not block.
+	// Revoke ends what the caller may no longer have. It cancels acquires in flight of keys that
+	// allowed refuses, with its error as the answer, and detaches attached holds with it. anyHold is the
+	// caller's AnyHold now: without it, holds that were attached with it are renewed only if they
+	// belong to the session's principal. allowed must not block.
 	Revoke(allowed func(key string) (anyHold bool, err error))
 	// Close cancels all calls and detaches all holds. The sink gets no further calls.
 	Close()
@@ -103,8 +103,8 @@ type Mesh interface {
 	Locate(key string) (sharelock.Location, error)
 	// Placement returns the owners of all partitions.
 	Placement() (Placement, error)
-	// Activity returns what each member of the view does, with at most this many contended keys
-	// of all together. A member that does not answer within a lease is in the list with its error.
+	// Activity returns what each member of the view does, with at most contended contended keys in
+	// all. A member that does not answer within a lease is in the list with its error.
 	Activity(ctx context.Context, contended int) ([]sharelock.Activity, error)
 	// Leave makes the node leave in good order and returns when it has left. With forGood set,
 	// the node also gives up its seat.
@@ -131,6 +131,6 @@ type Placement struct {
 	Epoch uint32
 	// Members are the nodes on the ring; of these only Name and GRPC are set.
 	Members []sharelock.Member
-	// Owners has for every partition the index of its owner in Members.
+	// Owners holds for every partition the index of its owner in Members.
 	Owners []uint32
 }

@@ -26,7 +26,7 @@ const clientIDHeader = "X-Client-Id"
 type locks struct {
 	pb.UnimplementedLockServiceServer
 	node Locker
-	// watcher lets callers follow keys.
+	// watcher serves watches.
 	watcher   Watcher
 	historian Historian
 	// drain is closed to end the sessions; it may be nil.
@@ -35,9 +35,9 @@ type locks struct {
 	ring func() []byte
 	// log is the logger of sessions.
 	log *slog.Logger
-	// gate checks what the handlers check by themselves; it may be nil.
+	// gate makes the checks of handlers that check by themselves; it may be nil.
 	gate *gate.Gate
-	// sessions are the places of the sessions; nil where none are served.
+	// sessions holds the places of the sessions; nil where no sessions are served.
 	sessions *share.Places
 }
 
@@ -84,9 +84,9 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 	return &pb.AcquireResponse{Hold: pb.HoldToProto(hold)}, nil
 }
 
-// stillAllowed returns the answer of an acquire whose caller may not have the key any more if revoked
-// is not nil: then a grant is released, unless the caller made its request id (ownID), by which it can
-// regain the grant when it is allowed again.
+// stillAllowed returns the answer of an acquire. If revoked is not nil, the caller may no longer have the
+// key. A grant is then released, unless the caller made its request id (ownID): with that it can get the
+// grant when it is allowed again.
 func stillAllowed(node Locker, h sharelock.Hold, err, revoked error, ownID bool) (sharelock.Hold, error) {
 	if revoked == nil {
 		return h, err
@@ -233,7 +233,7 @@ func (s *locks) ForceRelease(ctx context.Context, m *pb.ForceReleaseRequest) (*p
 	return r, nil
 }
 
-// ended removes the times that a hold which has ended does not have, and returns it.
+// ended removes the times that an ended hold does not have, and returns it.
 func ended(h *pb.Hold) *pb.Hold {
 	h.ExpiresIn, h.EndsIn = nil, nil
 	return h
@@ -291,8 +291,8 @@ func anyToken(token uint64) (sharelock.Token, error) {
 	return sharelock.Token(token), nil
 }
 
-// named returns a context whose caller has a client id, if that may be one and ctx names none yet. It
-// is for calls of which the history keeps who made them.
+// named returns a context whose caller has a client id, if clientID is valid and ctx has none yet. It is
+// for calls whose callers the history records.
 func named(ctx context.Context, clientID string) context.Context {
 	c := caller.From(ctx)
 	if c.ClientID != "" || sharelock.CheckClientID(clientID) != nil {

@@ -141,7 +141,7 @@ func (s *meshes) Leave(ctx context.Context, m *pb.LeaveRequest) (*pb.LeaveRespon
 	return &pb.LeaveResponse{}, nil
 }
 
-// callerOf names who makes a call, for the log.
+// callerOf returns the name of the caller, for the log.
 func callerOf(ctx context.Context) string {
 	who := caller.From(ctx).Principal
 	if remote := remote.Addr(ctx); remote != nil {

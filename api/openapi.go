@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// openAPI is the description of the HTTP API, for people and for generators of clients. Tests compare
-// it with the routes, with the messages, and with every exchange of the other tests.
+// openAPI is the description of the HTTP API, for people and for client generators. Tests compare it
+// with the routes, with the messages, and with every exchange of the other tests.
 //
 //go:embed openapi.yaml
 var openAPI []byte

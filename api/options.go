@@ -21,16 +21,16 @@ type Options struct {
 	// MaxWait is the node's max_wait. The original API's timeoutMs is reduced to it, because its
 	// clients do not know of a limit; 0 does not reduce it.
 	MaxWait time.Duration
-	// TLS says that the listeners give connections whose TLS handshake is done, or that have none.
+	// TLS says that the listeners return connections whose TLS handshake is done, or that have no TLS.
 	TLS bool
-	// Dashboard serves the page for people at /.
+	// Dashboard serves the web page at /.
 	Dashboard bool
 	// Quotas limits what a principal may ask of the node. It is shared by the servers; nil limits
 	// nothing. It needs Auth.
 	Quotas *quota.Quotas
-	// Level is the level of the node's log; nil cannot be changed.
+	// Level is the level of the node's log; with nil it cannot be changed.
 	Level *slog.LevelVar
-	// Debug returns the files of a debugging archive; nil has none.
+	// Debug returns the files of a debugging archive; with nil there is no archive.
 	Debug func() []DebugFile
 	// MaxSessions bounds the sessions that are open at the same time; 0 is no bound.
 	MaxSessions int
@@ -43,12 +43,12 @@ type Options struct {
 	// Audit records what was denied, and more; nil records nothing. Without Auth it names callers by
 	// their addresses.
 	Audit *audit.Log
-	// Metrics answers GET /metrics; nil is no such path.
+	// Metrics answers GET /metrics; with nil there is no such path.
 	Metrics http.Handler
 	// Calls, if not nil, counts the calls over HTTP and unary gRPC. Those of sessions are counted
 	// where they are answered.
 	Calls *metrics.Calls
-	// Traces says that the node traces requests: the header traceparent of a call goes on with it.
+	// Traces says that the node traces requests: it takes the header traceparent of a call into account.
 	Traces bool
 }
 

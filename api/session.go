@@ -58,12 +58,12 @@ type session struct {
 	remote net.Addr
 	// guard authenticates the session; nil without authentication.
 	guard *gate.Guard
-	// trail are the calls that the audit log wants to know the end of; nil if it wants none. Without
-	// a guard, gate follows them.
+	// trail holds the calls whose end the audit log records; nil if it records none. Without a guard,
+	// gate registers them.
 	trail *gate.Trail
 	gate  *gate.Gate
-	// calls is the session at the node. It is nil until the first good credentials have come;
-	// without a guard it never is. The reader sets it under mu; others need mu.
+	// calls is the session at the node. With a guard it is nil until the first valid credentials have
+	// come. The reader sets it under mu; others need mu.
 	calls Session
 	// ring returns the owners of all partitions in wire format.
 	ring func() []byte
@@ -74,7 +74,7 @@ type session struct {
 	wake, room chan struct{}
 	// released tells the writer that all holds were released, which ends the session.
 	released chan struct{}
-	// ending has the error with which the node ends the session, once everything is sent.
+	// ending carries the error with which the node ends the session, once everything is sent.
 	ending chan error
 	// read receives the error with which the reader ended, and is then closed.
 	read chan error
@@ -133,8 +133,8 @@ func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 // RemoteAddr implements Remote.
 func (s *session) RemoteAddr() net.Addr { return s.remote }
 
-// open makes a session on a stream, with the credentials of its connection. It ends with the error that
-// comes from ending. The caller must call its close.
+// open makes a session on a stream, with the credentials of its connection. An error in ending ends the
+// session with it. The caller must call its close.
 func (s *locks) open(st stream, remote net.Addr, c auth.Credentials, ending chan error) *session {
 	ss := &session{
 		stream: st, remote: remote, drain: s.drain, ring: s.ring, log: s.log,

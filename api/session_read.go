@@ -95,8 +95,8 @@ func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, 
 	return alive, nil
 }
 
-// refuses tells the client that a hold is not attached if the session is at no node yet; otherwise it
-// puts into the hold whether its caller may have it.
+// refuses tells the client that a hold is not attached if the session is not open yet. Otherwise it
+// checks whether the caller may have the hold.
 func (s *session) refuses(k *sessionwire.Keep) bool {
 	if s.guard == nil {
 		return false

@@ -15,8 +15,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// enter takes a place among the sessions of the node, which their hosts share. ending has the error
-// with which the session is to end, once there is one: a host with fewer sessions may need the place.
+// enter takes a place among the sessions of the node, which are shared among hosts. An error in ending
+// means that the session must end with it, because a host with fewer sessions needs the place.
 func (s *locks) enter(remote net.Addr) (place *share.Place, ending chan error, err error) {
 	ending = make(chan error, 1)
 	place, _, ok := s.sessions.Take(share.Host(remote), func() { offer(ending, pb.ToStatus(errDisplaced).Err()) })
@@ -27,7 +27,7 @@ func (s *locks) enter(remote net.Addr) (place *share.Place, ending chan error, e
 	return place, ending, nil
 }
 
-// errDisplaced ends a session for one of another host.
+// errDisplaced ends a session whose place goes to another host.
 var errDisplaced = &sharelock.Error{
 	Err: sharelock.ErrQuota, Message: "the node has as many sessions as it may (limits.max_sessions), and this host has the most of them; use another node",
 }
@@ -40,7 +40,7 @@ func offer(to chan<- error, err error) {
 	}
 }
 
-// refuseFrames tells a client that its session without gRPC is not served. It goes to another node.
+// refuseFrames tells a client that its session without gRPC is not served. The client then uses another node.
 func refuseFrames(conn net.Conn, st stream, why error) {
 	read := make(chan error)
 	go func() {
@@ -55,15 +55,15 @@ func refuseFrames(conn net.Conn, st stream, why error) {
 	}
 }
 
-// halfClose tells the other end of a connection that nothing follows.
+// halfClose tells the other end of a connection that no more data follows.
 func halfClose(conn net.Conn) {
 	if tcp := netconn.TCP(conn); tcp != nil {
 		_ = tcp.CloseWrite() // the connection is closed soon anyway
 	}
 }
 
-// farewell tells the client of a session without gRPC why the node ends it, if that is a status. Over
-// gRPC the end of the stream says so. read is closed when nothing is read from the session any more.
+// farewell tells the client of a session without gRPC why the node ends it, if why is a status. Over gRPC
+// the end of the stream carries the status. read is closed when the session no longer reads.
 func farewell(st stream, halfClose func(), why error, read <-chan error) {
 	if _, ok := status.FromError(why); why == nil || !ok || st.Send(sessionwire.AppendClosing(nil, statusBytes(why))) != nil {
 		return

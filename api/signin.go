@@ -11,8 +11,8 @@ import (
 	"github.com/sgkandale/sharelock/api/gate"
 )
 
-// signIn checks the token in the body and gives it back as a cookie. It is open to all; a wrong token
-// counts as a guess, like in every other call.
+// signIn checks the token in the body and returns it as a cookie. It is open to all; a wrong token
+// counts as a guess, as in every other call.
 func (s *httpAPI) signIn(w http.ResponseWriter, r *http.Request) {
 	body, err := readBody(w, r)
 	if err != nil {

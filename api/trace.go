@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// traceUnary puts the span of a call's caller into its context. The calls of sessions have theirs in
+// traceUnary puts the caller's span of a call into its context. Calls of sessions carry theirs in
 // their messages.
 func traceUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	if values := metadata.ValueFromIncomingContext(ctx, tracecontext.Header); len(values) == 1 {
@@ -32,7 +32,7 @@ func traceHTTP(on bool, next http.Handler) http.Handler {
 	})
 }
 
-// traced returns a context with the span that a header names. A header that names none is ignored.
+// traced returns a context with the span that a header names. An invalid header is ignored.
 func traced(ctx context.Context, header string) context.Context {
 	if p := tracecontext.Parse(header); p != nil {
 		return trace.With(ctx, p)

@@ -15,16 +15,16 @@ import (
 
 // Watcher lets callers follow keys; a mesh node implements it.
 type Watcher interface {
-	// Watch calls send with what happens to the keys of a request, in this goroutine, until ctx
-	// ends or send fails. A slow send costs events: the watch is then told to begin afresh. send
-	// must not change the events.
+	// Watch calls send with the events of the keys of a request, in this goroutine, until ctx ends or
+	// send fails. A slow send costs events: the watch then gets a reset and starts again. send must
+	// not change the events.
 	Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*event.Event) error) error
 }
 
-// stallTime is how long a watch that is not read stays open.
+// stallTime is how long a watch stays open while its client does not read.
 const stallTime = 30 * time.Second
 
-// errNotRead ends a watch that is not read.
+// errNotRead ends a watch whose client does not read.
 var errNotRead = &sharelock.Error{Err: sharelock.ErrNotReady, Message: fmt.Sprintf("the watch was not read for %v", stallTime)}
 
 // Watch implements LockService.
@@ -38,11 +38,11 @@ func (s *locks) Watch(m *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.W
 }
 
 // watch sends events in a goroutine of its own: a send blocks for as long as the client does not
-// read, and only the end of the call ends it.
+// read, and only the end of the call unblocks it.
 func (s *locks) watch(m *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchEvent]) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	var sending atomic.Int64 // since when, in nanoseconds since began; 0 is not at all
+	var sending atomic.Int64 // start of the current send, in nanoseconds since began; 0 if there is none
 	began := time.Now()
 	ended := make(chan error, 1)
 	go func() {

@@ -9,37 +9,37 @@ import (
 	reflectionalphapb "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 )
 
-// Access is what a call needs. Every route and every method declares it; one without is refused.
+// Access says what a call needs. Every route and every method declares it; without it a call is refused.
 type Access struct {
 	scope scope
 	verb  auth.Verb
-	// free calls do not count against a principal's calls per second: those that keep a lock or
-	// give it back, so that a quota costs nobody a lock.
+	// free calls do not count against a principal's calls per second. They keep or release locks, so
+	// that a quota never costs a lock.
 	free bool
 }
 
-// Declared reports whether somebody has thought about what the call needs.
+// Declared reports whether the needs of the call were declared.
 func (a Access) Declared() bool { return a.scope != undeclared }
 
-// scope says on what a call needs its verb.
+// scope says for what a call needs its verb.
 type scope uint8
 
 const (
-	// undeclared is the zero value: nobody has thought about it, so that nobody may call it.
+	// undeclared is the zero value: no needs were declared, so nobody may make the call.
 	undeclared scope = iota
-	// openToAll needs nothing, not even good credentials.
+	// openToAll needs nothing, not even valid credentials.
 	openToAll
-	// forCaller needs good credentials, or none.
+	// forCaller accepts valid credentials, or none.
 	forCaller
 	// onKey needs the verb on the key of the request.
 	onKey
 	// onAnyKey needs the verb on at least one key.
 	onAnyKey
-	// inHandler needs what the handler checks by itself, because only it knows the key.
+	// inHandler: the handler checks by itself, because only it knows the key.
 	inHandler
 )
 
-// What calls need.
+// The needs of calls.
 var (
 	NeedsNothing   = Access{scope: openToAll}
 	NeedsCaller    = Access{scope: forCaller, free: true}
@@ -48,13 +48,13 @@ var (
 	NeedsForce     = Access{scope: onKey, verb: auth.Force}
 	NeedsReadOfAny = Access{scope: onAnyKey, verb: auth.Read}
 	NeedsAdmin     = Access{scope: onAnyKey, verb: auth.Admin}
-	// KeepsLocks is NeedsAcquire of renewals and releases.
+	// KeepsLocks is NeedsAcquire for renewals and releases.
 	KeepsLocks = Access{scope: onKey, verb: auth.Acquire, free: true}
-	// NeedsChecks is of a call whose handler checks each of its keys.
+	// NeedsChecks is for a call whose handler checks each of its keys.
 	NeedsChecks = Access{scope: inHandler}
-	// Releases is NeedsChecks of calls that give locks back.
+	// Releases is NeedsChecks for calls that release locks.
 	Releases = Access{scope: inHandler, free: true}
-	// needsSession is of sessions, whose calls count one by one.
+	// needsSession is for sessions, whose calls are counted one by one.
 	needsSession = Access{scope: inHandler, free: true}
 )
 

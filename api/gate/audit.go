@@ -22,7 +22,7 @@ func (v *visit) event() audit.Event {
 	return e
 }
 
-// refused records a call that is not allowed, or whose credentials are not good.
+// refused records a call that is not allowed, or whose credentials are not valid.
 func (v *visit) refused(ctx context.Context, err error) {
 	v.rule = ""
 	e := v.event()
@@ -30,8 +30,8 @@ func (v *visit) refused(ctx context.Context, err error) {
 	v.audit.Deny(ctx, e)
 }
 
-// Done records a call that was allowed, before it is answered. It does nothing for a call that has
-// not come through a gate.
+// Done records a call that was allowed, before it is answered. It does nothing for a call that did
+// not pass through a gate.
 func Done(ctx context.Context, result any, err error) {
 	if visitOf(ctx) == nil {
 		return

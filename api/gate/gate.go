@@ -11,10 +11,10 @@ import (
 	"github.com/sgkandale/sharelock/internal/quota"
 )
 
-// Config is what a gate knows of its node.
+// Config configures a gate.
 type Config struct {
 	// Auth authenticates callers and says what they may do. If it is nil, everyone may do
-	// everything, and the gate only tells the audit log.
+	// everything, and the gate only writes the audit log.
 	Auth *auth.Authority
 	// Audit records what was denied, and more; nil records nothing.
 	Audit *audit.Log
@@ -22,8 +22,8 @@ type Config struct {
 	Quotas *quota.Quotas
 }
 
-// Gate is where every call of every API is authenticated and checked, once, at the node that takes
-// it. A nil Gate lets everything pass, and tells nobody. Make it with [New]. All methods are safe for
+// Gate authenticates and checks every call of every API, once, at the node that takes the call. A nil
+// Gate allows everything and records nothing. Create it with [New]. All methods are safe for
 // concurrent use.
 type Gate struct {
 	auth   *auth.Authority // nil lets everything pass
@@ -48,11 +48,11 @@ func New(c Config) *Gate {
 	return g
 }
 
-// Authenticates reports whether the gate authenticates callers. Otherwise it lets everything pass.
+// Authenticates reports whether the gate authenticates callers. If not, it allows every call.
 func (g *Gate) Authenticates() bool { return g != nil && g.auth != nil }
 
-// Check checks a verb on a key for a handler that does so by itself; see [NeedsChecks]. The context
-// that it returns carries the caller, as the owner of the key is to know it.
+// Check checks a verb on a key for a handler that does so by itself; see [NeedsChecks]. The returned
+// context carries the caller, as the owner of the key must know it.
 func (g *Gate) Check(ctx context.Context, verb auth.Verb, key string) (context.Context, error) {
 	v := visitOf(ctx)
 	switch {
@@ -65,7 +65,7 @@ func (g *Gate) Check(ctx context.Context, verb auth.Verb, key string) (context.C
 	return v.check(ctx, verb, key)
 }
 
-// errNoVisit refuses a call that has come past the gate: this is a bug.
+// errNoVisit refuses a call that bypassed the gate, which is a bug.
 var errNoVisit = fmt.Errorf("%w: a call was not authenticated", sharelock.ErrInternal)
 
 // Within returns the prefixes below prefix that the caller may read, sorted. all is set if that is

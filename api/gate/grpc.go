@@ -15,7 +15,7 @@ const (
 	DoorSession = "session"
 )
 
-// Unary returns an interceptor that lets calls pass the gate. The gate must not be nil.
+// Unary returns an interceptor through which calls pass the gate. The gate must not be nil.
 func (g *Gate) Unary() grpc.UnaryServerInterceptor {
 	if !g.Authenticates() {
 		return g.tellUnary()
@@ -39,7 +39,7 @@ func (g *Gate) Unary() grpc.UnaryServerInterceptor {
 	}
 }
 
-// Stream returns an interceptor that lets streams pass the gate. The gate must not be nil.
+// Stream returns an interceptor through which streams pass the gate. The gate must not be nil.
 func (g *Gate) Stream() grpc.StreamServerInterceptor {
 	if !g.Authenticates() {
 		return g.tellStreams()

@@ -9,8 +9,8 @@ import (
 // Errors answers an HTTP request with an error.
 type Errors func(w http.ResponseWriter, r *http.Request, err error)
 
-// HTTP returns a handler whose calls pass the gate first. name is for the audit log, key returns the
-// key of a request whose call needs something on it, and fail answers those that do not pass.
+// HTTP returns a handler whose calls pass the gate first. name is the method for the audit log. key
+// returns the key of a request whose call needs a verb on it. fail answers refused calls.
 func (g *Gate) HTTP(name string, need Access, key func(*http.Request) (string, error), fail Errors, h http.HandlerFunc) http.HandlerFunc {
 	switch {
 	case need.scope == openToAll:
@@ -59,8 +59,8 @@ func (g *Gate) SignIn(r *http.Request, token string) (principal string, err erro
 	return v.who.Principal(), nil
 }
 
-// tokenCookie is the cookie in which the page for people keeps its token. Scripts cannot read it,
-// and a browser sends it only with requests that a page of this node makes.
+// tokenCookie is the cookie in which the web page keeps its token. Scripts cannot read it, and a
+// browser sends it only with requests that a page of this node makes.
 const tokenCookie = "sharelock_token"
 
 // Cookie returns the cookie with a token, for the page that has made a request.

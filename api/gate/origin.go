@@ -11,8 +11,8 @@ import (
 )
 
 // foreign refuses requests that change something and were made by a page of another origin in a
-// browser, on an open node, too: whatever its user visits could otherwise take and free the locks
-// of a node that only the browser's host can reach.
+// browser, also on an open node. Otherwise any web site that the user visits could take and release the
+// locks of a node that only the browser's host can reach.
 var foreign = http.NewCrossOriginProtection()
 
 // errForeign refuses such a request.
@@ -20,7 +20,7 @@ var errForeign = &sharelock.Error{
 	Err: sharelock.ErrPermissionDenied, Message: "a page of another origin may not make this call (Origin, Sec-Fetch-Site)",
 }
 
-// FromHere returns a handler that refuses what pages of other origins ask for. fail answers it.
+// FromHere returns a handler that refuses requests of pages of other origins. fail answers them.
 func (g *Gate) FromHere(next http.Handler, fail Errors) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The original's ping answers every method, and changes nothing.
@@ -45,17 +45,17 @@ func (g *Gate) FromHere(next http.Handler, fail Errors) http.Handler {
 	})
 }
 
-// errRebound refuses what a page asks for whose host name resolves to this host.
+// errRebound refuses requests of a page whose host name resolves to this host.
 var errRebound = &sharelock.Error{
 	Err:     sharelock.ErrPermissionDenied,
 	Message: "a page may change something at this node, which everyone may use, by the name localhost or by its address only: other names may be made to resolve to it",
 }
 
 // rebound reports whether a request may come from a page whose own host name was made to resolve to this
-// host (DNS rebinding): then the browser takes the node for the origin of the page. It is a request that
-// would change something, by a name that is not the loopback's, over a connection that only this host can
-// make; who made it is the same origin as what it asks, so that [foreign] lets it pass. A name with TLS is
-// verified by the certificate. Tools send no Origin.
+// host (DNS rebinding). The browser then takes the node for the origin of the page, so that [foreign] allows
+// the request. Such a request changes something, uses a host name that is not a loopback name, and arrives
+// over a connection that only this host can make. With TLS the certificate verifies the name. Tools send no
+// Origin.
 func rebound(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:

@@ -15,13 +15,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// StrangerTime is how long a session may go on without good credentials if callers without any may
-// do nothing. Its client can send other credentials meanwhile.
+// StrangerTime is how long a session may continue without valid credentials if callers without any may
+// do nothing. Its client can send other credentials in this time.
 const StrangerTime = 10 * time.Second
 
-// Guard is a session in the gate: who is at the other end, by its newest credentials. A session is
-// authenticated by its first message, again by each message with a token, and again when the rules
-// change. While its credentials are refused its calls are answered with the reason.
+// Guard is the gate's side of a session: it knows the caller, by the session's newest credentials. A
+// session is authenticated by its first message, again by each message with a token, and again when the
+// rules change. While its credentials are refused, its calls are answered with the reason.
 type Guard struct {
 	gate    *Gate
 	session Session
@@ -32,31 +32,30 @@ type Guard struct {
 	heard bool
 
 	mu sync.Mutex // guards what follows
-	// who is the caller; nil while its credentials are refused, and refusal is the reason.
+	// who is the caller; it is nil while the credentials are refused, and refusal is then the reason.
 	who     *auth.Identity
 	refusal error
-	// since is when the session began to be a stranger's; zero while it is not.
+	// since is when the session last became one without valid credentials; zero if it has some.
 	since time.Time
-	// principal is that of the session's first good credentials; all later ones must be of it.
+	// principal is the one of the session's first valid credentials. Later ones must have the same.
 	principal string
-	// release frees the session's place among the connections of the principal. It is nil without
-	// a place, and then crowded is the reason. ended is set when the session is over, and takes none.
+	// release frees the session's place among the connections of the principal. Without a place it is
+	// nil, and crowded is the reason. ended is set when the session is over; then it takes no place.
 	release func()
 	crowded error
 	ended   bool
-	// trail are the calls in flight that the audit log wants to know the end of.
+	// trail holds the calls in flight whose end the audit log records.
 	trail Trail
 }
 
-// errNotYet refuses what comes before the first message. Nothing does.
+// errNotYet refuses calls before the first message. There are none.
 var errNotYet = &sharelock.Error{Err: sharelock.ErrUnauthenticated, Message: "the session has not sent a message yet"}
 
-// Session is what a [Guard] guards. Its methods may be called from any goroutine, and do not block.
+// Session is a session that a [Guard] guards. Its methods may be called from any goroutine, and do not block.
 type Session interface {
-	// Begin opens the session for its principal. It is called once, with the first good credentials.
+	// Begin opens the session for its principal. It is called once, with the first valid credentials.
 	Begin(principal string)
-	// Revoke takes back what allowed refuses; see Revoke of api.Session. It has no effect before
-	// Begin.
+	// Revoke ends what allowed refuses; see Revoke of api.Session. It has no effect before Begin.
 	Revoke(allowed func(key string) (anyHold bool, err error))
 	// End ends the session with an error, once everything is sent.
 	End(err error)
@@ -71,7 +70,7 @@ func (g *Gate) Guard(s Session, c auth.Credentials, remote net.Addr) *Guard {
 	return &Guard{gate: g, session: s, remote: remote, cred: c, refusal: errNotYet, since: time.Now()}
 }
 
-// Hear takes the credentials of a message, which apply to everything in it.
+// Hear applies the credentials of a message, which count for everything in it.
 func (g *Guard) Hear(ctx context.Context, message []byte) error {
 	token, err := sessionwire.ReadToken(message)
 	if err != nil {
@@ -97,9 +96,9 @@ func (g *Guard) Hear(ctx context.Context, message []byte) error {
 	return nil
 }
 
-// stands reports whether the credentials that the session has are still good. A newer token that is
-// refused then takes nothing away: this node may not have read yet of a token that was replaced, or
-// may not reach its issuer.
+// stands reports whether the present credentials of the session are still valid. A newer token that is
+// refused then changes nothing: perhaps this node has not yet read about a token that was replaced, or
+// cannot reach its issuer.
 func (g *Guard) stands() bool {
 	who, err := g.caller()
 	if err != nil {
@@ -109,9 +108,9 @@ func (g *Guard) stands() bool {
 	return err == nil
 }
 
-// settle takes the result of an authentication, opens the session if it is the first good one, and
-// takes back what the caller may not have any more. If was is not nil, the result replaces that
-// identity only: a message may have brought newer credentials meanwhile.
+// settle applies the result of an authentication. It opens the session if it is the first valid one, and
+// revokes what the caller may no longer have. If was is not nil, the result replaces only that
+// identity, because a message may have brought newer credentials meanwhile.
 func (g *Guard) settle(was, who *auth.Identity, err error) {
 	g.mu.Lock()
 	if was != nil && g.who != was {
@@ -148,15 +147,15 @@ func (g *Guard) settle(was, who *auth.Identity, err error) {
 	g.session.Revoke(g.allowed())
 }
 
-// connect takes a place among the connections of the principal. It needs mu.
+// connect takes a place among the connections of the principal. The caller must hold mu.
 func (g *Guard) connect(who *auth.Identity) (err error) {
 	g.release, err = g.gate.quotas.Connect(who.Principal(), who.Limits().MaxConnections)
 	return err
 }
 
 // placed returns nil if the session has a place among the connections of its principal, or gets one
-// now. Without one it acquires nothing, but what it has may be renewed and released: a quota costs
-// nobody a lock.
+// now. Without a place the session cannot acquire, but it may renew and release what it has: a quota
+// never costs a lock.
 func (g *Guard) placed(who *auth.Identity) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -166,7 +165,7 @@ func (g *Guard) placed(who *auth.Identity) error {
 	return g.crowded
 }
 
-// Register makes the gate look at the session again when the rules change, until Leave.
+// Register makes the gate check the session again when the rules change, until Leave.
 func (g *Guard) Register() {
 	g.gate.mu.Lock()
 	defer g.gate.mu.Unlock()
@@ -186,10 +185,10 @@ func (g *Guard) Leave() {
 	}
 }
 
-// Trail returns the calls in flight that the audit log wants to know the end of.
+// Trail returns the calls in flight whose end the audit log records.
 func (g *Guard) Trail() *Trail { return &g.trail }
 
-// caller returns who is at the other end, or why nobody is.
+// caller returns the identity of the caller, or why there is none.
 func (g *Guard) caller() (*auth.Identity, error) {
 	g.mu.Lock()
 	who, err := g.who, g.refusal
@@ -219,5 +218,5 @@ func (g *Guard) look() {
 	}
 }
 
-// errStranger ends a session whose client has presented nothing.
+// errStranger ends a session whose client has presented no credentials.
 var errStranger = &sharelock.Error{Err: sharelock.ErrUnauthenticated, Message: "the session has presented no credentials, and callers without any may do nothing"}

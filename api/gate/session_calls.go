@@ -8,8 +8,8 @@ import (
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// allowed returns a function that returns why the caller, as it is now, may not have a key, or nil.
-// The function also returns whether it may have any hold of the key.
+// allowed returns a function that reports why the caller, with its present rights, may not have a key, or
+// nil. The function also reports whether the caller may have any hold of the key.
 func (g *Guard) allowed() func(key string) (anyHold bool, err error) {
 	who, refused := g.caller()
 	return func(key string) (anyHold bool, err error) {
@@ -21,7 +21,7 @@ func (g *Guard) allowed() func(key string) (anyHold bool, err error) {
 	}
 }
 
-// CheckCalls puts into each call whether it is allowed.
+// CheckCalls sets Err of each call that is not allowed, and AnyHold of the others.
 func (g *Guard) CheckCalls(calls []sessionwire.Call) {
 	who, err := g.caller()
 	log := g.gate.audit
@@ -53,7 +53,7 @@ func (g *Guard) CheckCalls(calls []sessionwire.Call) {
 	}
 }
 
-// CheckHold puts into a hold that is to be attached whether that is allowed.
+// CheckHold sets Err of a hold that may not be attached, and AnyHold of the others.
 func (g *Guard) CheckHold(k *sessionwire.Keep) {
 	who, err := g.caller()
 	if err == nil {
@@ -83,14 +83,14 @@ func (g *Guard) visit(who *auth.Identity) *visit {
 	return &visit{gate: g.gate, audit: g.gate.audit, who: who, from: entrance{door: DoorSession, method: pb.LockService_Session_FullMethodName, remote: g.remote}}
 }
 
-// follow remembers a call whose end the audit log wants to know.
+// follow registers a call whose end the audit log records.
 func (g *Guard) follow(who *auth.Identity, c *sessionwire.Call, rule string) {
 	v := g.visit(who)
 	v.verb, v.key, v.rule, v.from.method = auth.Acquire, c.Key, rule, methodOf(c.Kind)
 	g.trail.begin(c.ID, v)
 }
 
-// methodOf returns the name of the unary call that a call of a session stands for.
+// methodOf returns the name of the unary call that corresponds to a call of a session.
 func methodOf(kind sessionwire.CallKind) string {
 	switch kind {
 	case sessionwire.CallAcquire:

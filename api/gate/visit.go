@@ -19,13 +19,13 @@ type visit struct {
 	// who is nil if the credentials were refused, and without a gate.
 	who  *auth.Identity
 	from entrance
-	// verb, key and rule are what was checked last.
+	// verb, key and rule are those of the last check.
 	verb auth.Verb
 	key  string
 	rule string
 }
 
-// entrance is where a call comes from.
+// entrance is the origin of a call.
 type entrance struct {
 	// door is the API and method the call in it, for the audit log.
 	door, method string
@@ -53,7 +53,7 @@ func (g *Gate) enter(ctx context.Context, c auth.Credentials, from entrance) (co
 	return caller.With(ctx, caller.Caller{Principal: who.Principal()}), v, nil
 }
 
-// permit checks what a call needs. onKey is the key of the request, if it has one.
+// permit checks what a call needs. key is the key of the request, if it has one.
 func (v *visit) permit(ctx context.Context, need Access, key string) (context.Context, error) {
 	if !need.free {
 		if err := v.gate.quotas.Call(v.who.Principal(), v.who.Limits().MaxCallsPerSecond); err != nil {
@@ -75,8 +75,8 @@ func (v *visit) permit(ctx context.Context, need Access, key string) (context.Co
 	}
 }
 
-// check checks a verb on a key. The context that it returns carries the caller, as the owner of the
-// key is to know it.
+// check checks a verb on a key. The returned context carries the caller, as the owner of the key must
+// know it.
 func (v *visit) check(ctx context.Context, verb auth.Verb, key string) (context.Context, error) {
 	v.verb, v.key = verb, key
 	rule, err := v.who.Check(verb, key)

@@ -7,9 +7,9 @@ import (
 	"github.com/sgkandale/sharelock/internal/auth"
 )
 
-// Wait registers an acquire that is about to wait for a key. The context that it returns ends when
-// the caller may not have the key any more. done ends the registration, and returns why the caller
-// may not, or nil.
+// Wait registers an acquire that is about to wait for a key. The returned context ends when the caller
+// may no longer have the key. done ends the registration, and returns why the caller may not have the
+// key, or nil.
 func (g *Gate) Wait(ctx context.Context, key string) (_ context.Context, done func() error) {
 	if !g.Authenticates() {
 		return ctx, stillFine
@@ -25,8 +25,8 @@ func (g *Gate) Wait(ctx context.Context, key string) (_ context.Context, done fu
 	}})
 }
 
-// registerWait registers a call that goes on for long, in ctx. done ends the registration, and
-// returns why the caller may not go on, or nil.
+// registerWait registers a long call, which runs in ctx. done ends the registration, and returns why the
+// caller may not continue, or nil.
 func (g *Gate) registerWait(ctx context.Context, w *waiting) (done func() error) {
 	g.mu.Lock()
 	g.waits[w] = struct{}{}
@@ -43,21 +43,21 @@ func (g *Gate) registerWait(ctx context.Context, w *waiting) (done func() error)
 	}
 }
 
-// stillFine ends a registration that was none.
+// stillFine is the done of a call that was not registered.
 func stillFine() error { return nil }
 
 // waiting is an acquire that waits, or a watch.
 type waiting struct {
 	who *auth.Identity
-	// again returns why the caller, as it is known now, may not go on, or nil.
+	// again returns why the caller, with its present rights, may not continue, or nil.
 	again  func(who *auth.Identity) error
 	cancel context.CancelCauseFunc
 }
 
-// revoked is why a context of [Gate.Wait] has ended.
+// revoked is the cause with which a context of [Gate.Wait] ends.
 type revoked struct{ error }
 
-// look looks again at what goes on for long: the rules may have changed, and credentials expire.
+// look checks all long calls again, because the rules may have changed and credentials may have expired.
 func (g *Gate) look() {
 	g.mu.Lock()
 	sessions := make([]*Guard, 0, len(g.sessions))

@@ -14,8 +14,9 @@ import (
 // or send fails.
 type Watch func(ctx context.Context, r sharelock.WatchRequest, send func([]*event.Event) error) error
 
-// Watch watches with a function of the node for a caller that may perhaps not read all keys: events of others are left out, and
-// a synced event says so. When the rules change, the watch goes on by the new ones, or ends.
+// Watch runs a watch of the node for a caller that perhaps may not read all keys. It leaves out the
+// events of other keys, and a synced event says so. When the rules change, the watch continues under the
+// new rules, or ends.
 func (g *Gate) Watch(ctx context.Context, r sharelock.WatchRequest, watch Watch, send func([]*event.Event) error) error {
 	v := visitOf(ctx)
 	if !g.Authenticates() {
@@ -59,7 +60,7 @@ func (g *Gate) Watch(ctx context.Context, r sharelock.WatchRequest, watch Watch,
 	return err
 }
 
-// readRights are what a caller may read of what it watches; all is everything.
+// readRights is what a caller may read of the keys that it watches; all means everything.
 type readRights struct {
 	who *auth.Identity
 	all bool

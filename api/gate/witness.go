@@ -14,17 +14,17 @@ import (
 	"google.golang.org/grpc"
 )
 
-// everyone is the rule by which everything is allowed at a node without authentication.
+// everyone is the rule that allows everything at a node without authentication.
 const everyone = "everyone: there is no auth.file"
 
-// told returns a visit of a call that everyone may make: the audit log is told what callers do at a
-// node that does not authenticate them, and who they are is their address then. What the visit says
-// of the call is known before, or the handler says so in [Gate.Check].
+// told returns the visit of a call that everyone may make. At a node that does not authenticate callers,
+// the audit log still records what they do, and names them by their addresses. need and key describe the
+// call, unless the handler does so in [Gate.Check].
 func (g *Gate) told(need Access, key string, from entrance) *visit {
 	return &visit{audit: g.audit, from: from, verb: need.verb, key: key, rule: everyone}
 }
 
-// tellUnary returns an interceptor that tells of calls.
+// tellUnary returns an interceptor that records calls.
 func (g *Gate) tellUnary() grpc.UnaryServerInterceptor {
 	table := GRPCAccess()
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
@@ -36,7 +36,7 @@ func (g *Gate) tellUnary() grpc.UnaryServerInterceptor {
 	}
 }
 
-// tellStreams returns an interceptor that tells of streams, but sessions, which tell of their calls.
+// tellStreams returns an interceptor that records streams, except sessions, which record their calls.
 func (g *Gate) tellStreams() grpc.StreamServerInterceptor {
 	table := GRPCAccess()
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
@@ -49,7 +49,7 @@ func (g *Gate) tellStreams() grpc.StreamServerInterceptor {
 	}
 }
 
-// tellHTTP returns a handler that tells of calls; see [Gate.HTTP].
+// tellHTTP returns a handler that records calls; see [Gate.HTTP].
 func (g *Gate) tellHTTP(name string, need Access, key func(*http.Request) (string, error), h http.HandlerFunc) http.HandlerFunc {
 	if g == nil {
 		return h
@@ -64,7 +64,7 @@ func (g *Gate) tellHTTP(name string, need Access, key func(*http.Request) (strin
 	}
 }
 
-// Trail returns what tells of the calls of a session without a guard; nil if nobody wants to know.
+// Trail returns what records the calls of a session without a guard, or nil if they are not recorded.
 func (g *Gate) Trail() *Trail {
 	if g == nil || !g.audit.Calls() {
 		return nil
@@ -72,7 +72,7 @@ func (g *Gate) Trail() *Trail {
 	return &Trail{}
 }
 
-// Follow follows calls that begin in a session without a guard, from an address.
+// Follow registers calls that begin in a session without a guard, from an address.
 func (g *Gate) Follow(t *Trail, remote net.Addr, calls []sessionwire.Call) {
 	for i := range calls {
 		if c := &calls[i]; c.Err == nil {
@@ -81,8 +81,8 @@ func (g *Gate) Follow(t *Trail, remote net.Addr, calls []sessionwire.Call) {
 	}
 }
 
-// Trail is the calls in flight of a session that the audit log wants to know the end of. The zero value
-// has none. It is safe for concurrent use.
+// Trail holds the calls in flight of a session whose end the audit log records. The zero value is empty.
+// It is safe for concurrent use.
 type Trail struct {
 	mu    sync.Mutex
 	calls map[uint64]*visit // by id; guarded by mu
@@ -116,7 +116,7 @@ func keyOf(req any) string {
 	return ""
 }
 
-// note notes what a call in a visit without a gate is about.
+// note sets what a call in a visit without a gate is about.
 func (v *visit) note(verb auth.Verb, key string) {
 	if v != nil {
 		v.verb, v.key = verb, key

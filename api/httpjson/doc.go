@@ -2,7 +2,7 @@
 // turns bodies into messages, and messages, errors and events into bytes. It has no state and does
 // no I/O.
 //
-// A body may have durations in the form of the command line, and what is wrong with it is told with
-// the name of the field, as its caller has written it. Equal answers are equal bytes. What is
-// answered often is encoded without reflection, to the same bytes.
+// A body may have durations in the form of the command line. An error in it names the field as its
+// caller has written it. Equal answers are equal bytes. Frequent answers are encoded without
+// reflection, to the same bytes.
 package httpjson

@@ -94,7 +94,7 @@ func plainDuration(d *durationpb.Duration) bool {
 	return d == nil || d.IsValid() && d.GetNanos() >= 0
 }
 
-// appendHold appends a plain hold, its fields in the order of the .proto.
+// appendHold appends a plain hold, with its fields in the order of the .proto file.
 func appendHold(b []byte, h *pb.Hold) []byte {
 	b = appendText(append(b, `{"key":`...), h.GetKey())
 	b = append(b, `,"token":"`...) // 64-bit integers are strings in proto3 JSON

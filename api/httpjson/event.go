@@ -9,10 +9,10 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// AppendEvent appends an event as a server-sent event, without reflection: a node that is watched
-// does little else. A ping has no id, so that it does not change where a browser resumes, and comes
-// with a comment for whatever looks only for these. An empty id makes a browser forget where it
-// would resume, because what was told up to there does not count any more.
+// AppendEvent appends an event as a server-sent event, without reflection, because a node that is
+// watched does little else. A ping has no id, so that it does not change where a browser resumes, and is
+// also a comment, for clients that expect one. An empty id makes a browser forget where it would resume,
+// because the events up to there no longer count.
 func AppendEvent(b []byte, e *sharelock.Event) []byte {
 	switch {
 	case e.Type == sharelock.Ping:
@@ -48,7 +48,7 @@ func appendJSON(b []byte, s string) []byte {
 		return appendText(b, s)
 	}
 	data, err := json.Marshal(s)
-	if err != nil { // no string has one
+	if err != nil { // a string always has a JSON form
 		return append(b, `""`...)
 	}
 	return append(b, data...)

@@ -12,9 +12,9 @@ import (
 // tlsPatience bounds the TLS handshake with a client that is refused.
 const tlsPatience = 3 * time.Second
 
-// Clients is Sessions for a port that is for no client: whatever begins as HTTP of any version (gRPC
-// included) or as TLS is answered with the error, too. secure makes TLS of a connection; without it (nil), a
-// client with TLS is told that the port has none. No gossip stream begins like one of these.
+// Clients is Sessions for a port that serves no clients. A connection that begins as HTTP of any version
+// (gRPC included) or as TLS is also answered with the error. secure does the TLS handshake; if it is nil, a
+// client with TLS is told that the port has no TLS. No gossip stream begins like one of these.
 func Clients(l net.Listener, wrong error, secure func(net.Conn) (net.Conn, error)) net.Listener {
 	return refusingListener{l, refused{
 		begins: append(http1Magics(), sessionwire.SessionMagic, http2Magic), tls: true,
@@ -32,10 +32,10 @@ func Clients(l net.Listener, wrong error, secure func(net.Conn) (net.Conn, error
 	}}
 }
 
-// http2Magic is what every stream of HTTP/2 begins with, as long as SessionMagic.
+// http2Magic is the beginning of every HTTP/2 stream, as long as SessionMagic.
 var http2Magic = http2Preface[:len(sessionwire.SessionMagic)]
 
-// http1Magics are what requests of HTTP/1 begin with, as long as SessionMagic.
+// http1Magics returns the beginnings of HTTP/1 requests, as long as SessionMagic.
 func http1Magics() []string { return []string{"GET ", "HEAD", "POST", "PUT ", "PATC", "DELE", "OPTI"} }
 
 // overTLS answers a client with TLS.
@@ -44,7 +44,7 @@ func overTLS(conn net.Conn, wrong error, secure func(net.Conn) (net.Conn, error)
 		return err
 	}
 	if secure == nil {
-		// As TLS does, with the reason.
+		// Answer in plain text with the reason, as servers without TLS do.
 		_, err := fmt.Fprintf(conn, "HTTP/1.0 400 Bad Request\r\n\r\nThis port has no TLS: %s.\n", textOf(wrong))
 		drain(conn)
 		return err

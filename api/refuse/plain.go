@@ -28,7 +28,7 @@ func Plain(conn net.Conn, needsTLS error) {
 	}
 }
 
-// TLS answers a client that begins with TLS at a port without TLS: whatever is no TLS tells it so.
+// TLS answers a client that begins with TLS at a port without TLS: an answer that is not TLS shows that.
 func TLS(conn net.Conn) {
 	_, _ = io.WriteString(conn, "HTTP/1.0 400 Bad Request\r\n\r\nThis port has no TLS.\n") // it is closed anyway
 }

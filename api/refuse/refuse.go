@@ -17,11 +17,11 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Bounds of what is done for a client that is refused.
+// Bounds of the work for a client that is refused.
 const (
-	// Patience bounds the time for sending the answer, and that until the client has taken it.
+	// Patience bounds the time for sending the answer, and the time until the client has read it.
 	Patience = time.Second
-	// MaxDrained bounds what is read of its connection after that, in bytes.
+	// MaxDrained bounds the bytes that are read from its connection after that.
 	MaxDrained = 64 << 10
 )
 
@@ -67,13 +67,13 @@ type refusingListener struct {
 	refused refused
 }
 
-// refused are the clients that a port refuses.
+// refused describes the clients that a port refuses.
 type refused struct {
-	// begins are what their connections begin with, each of the length of SessionMagic.
+	// begins lists the beginnings of their connections, each of the length of SessionMagic.
 	begins []string
-	// tls: a connection that begins with TLS is refused, too, whatever follows.
+	// tls means that a connection that begins with TLS is refused, too, whatever follows.
 	tls bool
-	// answer answers one whose first bytes were read.
+	// answer answers a connection whose first bytes were read.
 	answer func(conn net.Conn, head []byte) error
 }
 
@@ -122,8 +122,8 @@ func (c *refusingConn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// look reads until it is known whether the connection begins as those that are refused. After an
-// error, for example of a deadline, it may be called again.
+// look reads until it is known whether the connection is to be refused. After an error, for example
+// of a deadline, it may be called again.
 func (c *refusingConn) look() error {
 	for !c.known() {
 		var b [len(sessionwire.SessionMagic)]byte
@@ -157,7 +157,7 @@ func (c *refusingConn) known() bool {
 func drain(conn net.Conn) {
 	if conn.SetDeadline(time.Now().Add(Patience)) == nil {
 		if tcp := netconn.TCP(conn); tcp != nil {
-			_ = tcp.CloseWrite() // it ends sooner for most clients
+			_ = tcp.CloseWrite() // so that most clients close the connection sooner
 		}
 		_, _ = io.CopyN(io.Discard, conn, MaxDrained)
 	}

@@ -43,7 +43,7 @@ func Addr(ctx context.Context) net.Addr {
 	return nil
 }
 
-// IP returns the IP address of the other end of a connection; the zero value if it has none.
+// IP returns the IP address of the other end of a connection, or the zero value if it has none.
 func IP(a net.Addr) netip.Addr {
 	if t, ok := a.(*net.TCPAddr); ok {
 		return t.AddrPort().Addr()

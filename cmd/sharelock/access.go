@@ -36,7 +36,7 @@ type accessSetting struct {
 	context string
 }
 
-// secret: CMD of lock and flock does not get the variable.
+// secret reports whether the setting is a credential, whose variable CMD of lock and flock does not get.
 func (s accessSetting) secret() bool {
 	return s.flag == "tls-cert" || s.flag == "tls-key" || strings.HasPrefix(s.flag, "auth-token")
 }
@@ -69,8 +69,8 @@ func (a *access) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&a.plaintext, "auth-plaintext", false, "send the token to other machines without TLS, too")
 }
 
-// complete takes what the flags do not say from the environment, and what that does not say from the
-// context. Of the two settings of the token only the ones of the first that has any count.
+// complete takes settings that the flags leave open from the environment, and then from the context. The
+// two settings of the token count as one: only those of the first source that has any are used.
 func (a *access) complete(environ []string, from *savedContext) error {
 	hasToken := func() bool { return a.token != "" || a.tokenFile != "" }
 	take := func(get func(s accessSetting) string) {
@@ -99,8 +99,8 @@ func (a *access) complete(environ []string, from *savedContext) error {
 	return nil
 }
 
-// options sets the options of a client. What is wrong with the files is an error now; later they are
-// read again for each connection.
+// options sets the options of a client. It reports errors in the files now; later they are read again
+// for each connection.
 func (a *access) options(o *client.Options) error {
 	if a.tls || a.ca != "" || a.cert != "" || a.serverName != "" {
 		if _, err := a.load(); err != nil {

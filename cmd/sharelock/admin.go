@@ -19,7 +19,7 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// adminCommand is nodeCommand, for calls that the client has no methods for.
+// adminCommand is nodeCommand, for calls for which the client has no methods.
 func (a *app) adminCommand(cmd *cobra.Command, prepare func(args []string) (adminCall, error)) *cobra.Command {
 	return a.nodeCommand(cmd, func(args []string) (call, error) {
 		do, err := prepare(args)
@@ -86,7 +86,7 @@ be in the log. For administrators.`,
 			if err != nil {
 				return err
 			}
-			first, err := stream.Recv() // before the file is made: the call may be refused
+			first, err := stream.Recv() // before the file is created: the call may be refused
 			if err != nil {
 				return err
 			}

@@ -145,7 +145,7 @@ func columns(cells []string) string {
 	return s.String()
 }
 
-// millis is a duration in milliseconds, to the microsecond.
+// millis formats a duration in milliseconds, to the microsecond.
 func millis(d time.Duration) string {
 	return fmt.Sprintf("%.3f", float64(d)/float64(time.Millisecond))
 }

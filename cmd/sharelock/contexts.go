@@ -19,23 +19,23 @@ import (
 
 const (
 	contextVariable = "SHARELOCK_CONTEXT"
-	// The file of contexts, which people write, and the file with the name of the one in use, which
-	// "sharelock context use" writes. They are in one folder.
+	// The file of contexts, which people write, and the file with the name of the context in use, which
+	// "sharelock context use" writes. They are in the same folder.
 	contextsFile = "contexts.yaml"
 	inUseFile    = "context"
 )
 
-// savedContext is a mesh in the file of contexts, with how to reach it.
+// savedContext is an entry in the file of contexts: a mesh, and how to reach it.
 type savedContext struct {
 	name    string
 	servers []string
 	tls     bool
-	// settings are those of access, by their keys. The paths of files are absolute, or relative to
+	// settings holds those of access, by their keys. The paths of files are absolute, or relative to
 	// the current folder.
 	settings map[string]string
 }
 
-// contextsDir returns the folder of contexts, or nothing if the environment names no home.
+// contextsDir returns the folder of contexts, or "" if the environment names no home.
 func (a *app) contextsDir() string {
 	if dir := variable(a.environ, "XDG_CONFIG_HOME", ""); dir != "" {
 		return filepath.Join(dir, "sharelock")

@@ -184,7 +184,7 @@ func (a *app) keyringChangeCommand(cmd *cobra.Command, action sharelock.KeyringA
 	})
 }
 
-// keyArgument reads a key from an argument, or if that is - from the standard input.
+// keyArgument reads a key from an argument or, if that is -, from the standard input.
 func (a *app) keyArgument(arg string) (keyring.Key, error) {
 	if arg == "-" {
 		line, _ := bufio.NewReader(io.LimitReader(a.stdin, 1<<10)).ReadString('\n')

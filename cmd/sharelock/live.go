@@ -28,26 +28,25 @@ func watchFlag(cmd *cobra.Command) *bool {
 }
 
 const (
-	// liveSettle is how long changes are collected before the next picture.
+	// liveSettle is how long changes are collected before the next output is shown.
 	liveSettle = 100 * time.Millisecond
-	// livePoll is the time between two pictures of what no watch tells, and on a terminal, where
-	// times go on.
+	// livePoll is the interval between two calls if no watch reports changes, and on a terminal, where
+	// displayed durations change all the time.
 	livePoll = time.Second
 )
 
-// live is the output of a call that is kept up to date. On a terminal each picture is drawn over the
-// one before, on a screen of its own. Otherwise pictures follow each other.
+// live is the output of a call that is kept up to date. On a terminal each output replaces the one
+// before, on the alternate screen. Otherwise outputs follow each other.
 type live struct {
 	*remote
 	client *client.Client
 	one    call
 	screen bool
-	// last is the picture before, without how long everything has lasted; note is the newest line
-	// about the watch itself.
+	// last is the output before, without durations; note is the newest line about the watch itself.
 	last, note string
 }
 
-// keepCurrent makes a call that repeats one when a watch of the request tells of a change or, without
+// keepCurrent returns a call that repeats one when a watch of the request reports a change or, without
 // a request, every second.
 func keepCurrent(one call, request *sharelock.WatchRequest) call {
 	return func(ctx context.Context, r *remote, c *client.Client) error {
@@ -77,14 +76,14 @@ func keepCurrent(one call, request *sharelock.WatchRequest) call {
 	}
 }
 
-// liveNews is something that a watch has told: a change, a line for people, or its end.
+// liveNews is what a watch has reported: a change, a line for people, or its end.
 type liveNews struct {
 	line string
 	err  error
 }
 
-// follow sends news until ctx or the watch ends. A change that nobody has taken yet stands for the
-// ones that follow.
+// follow sends news until ctx or the watch ends. A change that has not been received yet stands for the
+// following ones, too.
 func (l *live) follow(ctx context.Context, request sharelock.WatchRequest, news chan<- liveNews) {
 	synced := false
 	say := func(n liveNews) {
@@ -122,7 +121,7 @@ func noAnswer(err error) string {
 	return "sharelock: no node answers, trying again: " + text.Printable(err.Error())
 }
 
-// run shows pictures until ctx or the watch ends.
+// run shows outputs until ctx or the watch ends.
 func (l *live) run(ctx context.Context, news <-chan liveNews, poll bool) error {
 	if err := l.show(ctx, false); err != nil {
 		return err
@@ -156,8 +155,8 @@ func (l *live) run(ctx context.Context, news <-chan liveNews, poll bool) error {
 	}
 }
 
-// show makes the call and shows its output if that has changed. A call that finds no node, or finds
-// it unable to serve, is not the end.
+// show makes the call and shows its output if it has changed. If the call finds no node, or a node that
+// cannot serve, show does not return an error.
 func (l *live) show(ctx context.Context, again bool) error {
 	var out, warnings bytes.Buffer
 	app, r := *l.app, *l.remote
@@ -177,7 +176,7 @@ func (l *live) show(ctx context.Context, again bool) error {
 		fmt.Fprintf(&warnings, "sharelock: %s\n", text.OneLine(cannot.Err))
 	case again && errors.Is(err, client.ErrUnreachable):
 		l.say(noAnswer(err))
-		return nil //nolint:nilerr // it has been said
+		return nil //nolint:nilerr // it has been shown
 	case err != nil:
 		return err
 	}
@@ -193,10 +192,10 @@ func (l *live) show(ctx context.Context, again bool) error {
 	return nil
 }
 
-// lasted is how long something has lasted, or will, in a picture.
+// lasted matches a duration in an output.
 var lasted = regexp.MustCompile(`\b[0-9][0-9.]*(ns|µs|ms|s|m|h)\b`)
 
-// put shows a picture with the warnings that belong to it.
+// put shows an output with its warnings.
 func (l *live) put(picture, warnings string) {
 	if l.screen {
 		lines := picture + warnings
@@ -223,14 +222,14 @@ func (l *live) put(picture, warnings string) {
 	}
 }
 
-// say shows a line about the watch itself, once.
+// say shows a line about the watch itself, unless it is the line shown last.
 func (l *live) say(line string) {
 	if lasted.ReplaceAllString(line, "") == lasted.ReplaceAllString(l.note, "") {
 		return
 	}
 	l.note = line
 	switch {
-	case l.screen: // with the next picture, within a second
+	case l.screen: // shown with the next output, within a second
 	case l.output == "json":
 		fmt.Fprintln(l.app.stderr, line)
 	default:

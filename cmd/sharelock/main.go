@@ -57,9 +57,9 @@ func main() {
 	os.Exit(code)
 }
 
-// dieBySignal ends the process by a signal, as if the process did not handle it. A shell in a loop
-// or a supervisor learns more from that than from an exit code. dieBySignal returns if the process
-// cannot end by this signal.
+// dieBySignal ends the process by a signal, as if the process did not handle it. A shell in a loop or a
+// supervisor then sees the signal and not only an exit code. dieBySignal returns if the process cannot
+// end by this signal.
 func dieBySignal(sig syscall.Signal) {
 	switch sig {
 	case syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP:
@@ -76,8 +76,8 @@ func dieBySignal(sig syscall.Signal) {
 	}
 }
 
-// app holds everything that the commands use of the process and the system, so that tests
-// can run the commands in their own process.
+// app holds everything that the commands use of the process and the system, so that tests can run the
+// commands in their own process.
 type app struct {
 	// self is the name by which this program was called; empty means "sharelock".
 	self           string

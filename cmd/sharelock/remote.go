@@ -40,16 +40,16 @@ type remote struct {
 	clientID string
 	output   string
 	timeout  time.Duration
-	// control is that of the client, once it was dialed.
+	// control is the control of the client, once it was dialed.
 	control clienthook.Control
 	// mesh is the mesh service of the first node, once there is a client.
 	mesh   sharelockv1.MeshServiceClient
 	access access
-	// context is the name of a context; empty is the one in use, if any.
+	// context is the name of a context; empty means the one in use, if any.
 	context string
 	// given reports whether a flag was given.
 	given func(flag string) bool
-	// passAuth: CMD of lock and flock gets the variables of the caller's credential.
+	// passAuth means that CMD of lock and flock gets the variables of the caller's credential.
 	passAuth bool
 }
 
@@ -103,7 +103,7 @@ func (a *app) completeRemote(cmd *cobra.Command, r *remote, prepare func(args []
 	return cmd
 }
 
-// withKey makes a prepare function for commands whose first argument is a key.
+// withKey returns a prepare function for commands whose first argument is a key.
 func withKey(do func(key string, rest []string) (call, error)) func(args []string) (call, error) {
 	return func(args []string) (call, error) {
 		if err := sharelock.CheckKey(args[0]); err != nil {
@@ -169,7 +169,7 @@ func (r *remote) options() (addrs []string, opts client.Options, err error) {
 	return addrs, opts, r.access.options(&opts)
 }
 
-// complete takes what the flags do not say from the environment and from the context.
+// complete takes settings that the flags leave open from the environment and from the context.
 func (r *remote) complete() error {
 	from, err := r.app.chosenContext(r.context)
 	if err != nil {

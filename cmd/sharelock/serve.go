@@ -69,7 +69,7 @@ half a second later, ends the node at once.`,
 	return cmd
 }
 
-// host returns this process as the home of nodes.
+// host returns this process as the host of nodes.
 func (a *app) host() *host.Host {
 	return &host.Host{
 		Name: a.name(), Version: version(), Stdout: a.stdout, Stderr: a.stderr, Environ: a.environ, Alone: a.alone,

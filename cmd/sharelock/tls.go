@@ -33,7 +33,7 @@ Files that exist are never overwritten.`,
 	return cmd
 }
 
-// group returns a command that only has commands.
+// group returns a command that only has subcommands.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
@@ -179,5 +179,5 @@ func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 // name returns how the user calls this program.
 func (a *app) name() string { return cmp.Or(a.self, "sharelock") }
 
-// printf prints to stdout. What it tells about is done, whether it can be printed or not.
+// printf prints to stdout. It ignores errors, because what it reports has been done already.
 func (a *app) printf(format string, args ...any) { _, _ = fmt.Fprintf(a.stdout, format, args...) }

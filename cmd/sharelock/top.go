@@ -28,7 +28,7 @@ type top struct {
 	interval time.Duration
 	keys     uint32
 	frames   int
-	// last is the frame before; its time is zero before the second.
+	// last is the previous frame, and lastAt its time, which is zero before the second.
 	last   []sharelock.Activity
 	lastAt time.Time
 }
@@ -67,7 +67,7 @@ once, or --frames times. With -o json each picture is one line, the message of t
 	})
 }
 
-// run prints pictures. On a terminal it draws over the one before, on a screen of its own.
+// run prints frames. On a terminal each replaces the one before, on the alternate screen.
 func (t *top) run(ctx context.Context) error {
 	f, ok := t.app.stdout.(*os.File)
 	screen := ok && isTerminal(f) && t.output == "text"
@@ -98,8 +98,8 @@ func (t *top) run(ctx context.Context) error {
 	}
 }
 
-// The sequences that begin and end a screen of its own, without a cursor and without line wrap,
-// and that draw a picture over the one before.
+// The escape sequences that begin and end the alternate screen, without a cursor and without line wrap,
+// and that draw a frame over the one before.
 const (
 	screenBegin = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 	screenEnd   = "\x1b[?7h\x1b[?25h\x1b[?1049l"
@@ -143,7 +143,7 @@ func (t *top) frame(ctx context.Context, screen bool) error {
 	return nil
 }
 
-// draw writes one picture.
+// draw writes one frame.
 func (t *top) draw(ctx context.Context, w io.Writer, mesh sharelock.MeshState, list []sharelock.Activity) error {
 	fmt.Fprintf(w, "cluster %s, asked at %s: epoch %d, leader %s\n", text.OrNone(mesh.Cluster), text.OrNone(mesh.Node), mesh.Epoch, text.OrNone(mesh.Leader))
 	for _, c := range mesh.Conditions {
@@ -170,7 +170,7 @@ func (t *top) draw(ctx context.Context, w io.Writer, mesh sharelock.MeshState, l
 	return t.drawKeys(ctx, w, list)
 }
 
-// drawKeys writes the keys that are waited for longest, with their holders.
+// drawKeys writes the keys with the longest waits, with their holders.
 func (t *top) drawKeys(ctx context.Context, w io.Writer, list []sharelock.Activity) error {
 	rows := [][]string{{"KEY", "WAITERS", "LONGEST WAIT", "HOLDERS", "FIRST HOLDER", "OWNER"}}
 	for _, c := range longestWaits(list) {

@@ -12,7 +12,7 @@ import (
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 )
 
-// ownedContention is a key that is waited for, and the member that owns it.
+// ownedContention is a contended key with the member that owns it.
 type ownedContention struct {
 	sharelock.Contention
 	owner string
@@ -29,8 +29,8 @@ func longestWaits(list []sharelock.Activity) (keys []ownedContention) {
 	return keys
 }
 
-// rates returns the grants and ends per second of a member since the picture before, or dashes if
-// there is none, or the member has started anew since then.
+// rates returns the grants and ends per second of a member since the frame before, or dashes if there is
+// none, or if the member has restarted since then.
 func (t *top) rates(now sharelock.Activity) (grants, ends string) {
 	i := slices.IndexFunc(t.last, func(a sharelock.Activity) bool { return a.Name == now.Name && a.Err == "" })
 	passed := time.Since(t.lastAt).Seconds()
@@ -41,7 +41,7 @@ func (t *top) rates(now sharelock.Activity) (grants, ends string) {
 	return per(now.Grants - t.last[i].Grants), per(now.Ends - t.last[i].Ends)
 }
 
-// waited formats how long somebody has waited; 0 is nobody.
+// waited formats how long the longest waiter has waited; 0 means that nobody waits.
 func waited(d time.Duration) string {
 	if d == 0 {
 		return text.OrNone("")

@@ -51,13 +51,13 @@ Exit codes: 0 interrupted, 1 failed, 64 bad usage.`,
 	})
 }
 
-// watch prints events until ctx ends. While no node answers it says so, once, and goes on.
+// watch prints events until ctx ends. While no node answers it says so, once, and continues.
 func (r *remote) watch(ctx context.Context, c *client.Client, request sharelock.WatchRequest) error {
 	return r.followWatch(ctx, c, request, r.printEvent, func(err error) { fmt.Fprintln(r.app.stderr, noAnswer(err)) })
 }
 
-// followWatch gives events to each until ctx ends or that fails. While no node answers it calls
-// silent, once, and goes on.
+// followWatch passes events to each until ctx ends or each fails. While no node answers it calls
+// silent, once, and continues.
 func (r *remote) followWatch(
 	ctx context.Context, c *client.Client, request sharelock.WatchRequest, each func(e *sharelock.Event) error, silent func(error),
 ) error {

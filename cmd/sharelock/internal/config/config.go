@@ -9,7 +9,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// Config holds all settings of serve. Its zero value is no valid configuration; start with [Default].
+// Config holds all settings of serve. Its zero value is not a valid configuration; start with [Default].
 type Config struct {
 	Mesh mesh.Config
 	// KeepAwake keeps the processors from sleeping while the node works.
@@ -23,7 +23,7 @@ type Config struct {
 	FlightRecorder bool
 }
 
-// Default returns the settings of a node for which nothing is set.
+// Default returns the default settings.
 func Default() Config {
 	return Config{
 		Mesh: mesh.DefaultConfig(), LogLevel: slog.LevelInfo, LogFormat: "text",

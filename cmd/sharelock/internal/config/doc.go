@@ -1,9 +1,9 @@
 // Package config reads the settings of a node.
 //
-// Every setting is one key of a table ([Config] is what they fill in): its name in the file, how its
-// value is parsed, its flag if it has one. Everything else follows from the table: the variable of
-// the environment is the key in capitals, an unknown key is an error, and the settings that a node
-// uses can be printed as a file again, each with where it came from.
+// Every setting is one key of a table that fills a [Config]: its name in the file, how its value is
+// parsed, and its flag if it has one. Everything else follows from the table: the environment
+// variable is the key in capitals, an unknown key is an error, and the settings of a node can be
+// printed as a file again, each with its source.
 //
 //	defaults < file < environment < flags
 //

@@ -3,7 +3,7 @@ package config
 import "math"
 
 // opsKeys returns the settings for operators: the audit log, and the ports for probes and for
-// those who debug.
+// debugging.
 func opsKeys() []key {
 	return []key{
 		{

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// YAML returns all settings as YAML. If from is not nil, it names the sources of those that are
-// no defaults, and every line says its source.
+// YAML returns all settings as YAML. from, if it is not nil, has the sources of the settings that are
+// not defaults; every line then names its source.
 func (c *Config) YAML(from Origin) string {
 	var b strings.Builder
 	open := ""

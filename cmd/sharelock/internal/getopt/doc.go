@@ -1,3 +1,3 @@
-// Package getopt parses options as getopt_long(3) of GNU does, to the letter of its error messages:
-// flock(1) uses that, and what stands in crontabs for it must mean the same here.
+// Package getopt parses options exactly as GNU's getopt_long(3) does, including its error messages.
+// flock(1) uses that function, and options for it in crontabs must mean the same here.
 package getopt

@@ -32,14 +32,14 @@ func LimitGarbage(environ []string) (end func()) {
 	}
 }
 
-// Bytes that a process allocates, on average, between two samples of its heap profile. By Go's default a
-// busy node records a thousand of them a second, which costs it 3 % of its calls.
+// Bytes that a process allocates, on average, between two samples of its heap profile. With Go's default
+// a busy node takes a thousand samples a second, which costs 3 % of its calls.
 const (
 	goSample = 512 << 10
 	sample   = 8 << 20
 )
 
-// SampleMemory sets how often the heap profile has a sample. It does nothing if the rate was set by GODEBUG
+// SampleMemory sets how often the heap profile takes a sample. It does nothing if the rate was set by GODEBUG
 // or by the program. Call it at the beginning of main, as the runtime demands.
 func SampleMemory() {
 	if runtime.MemProfileRate == goSample {

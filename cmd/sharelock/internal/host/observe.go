@@ -16,8 +16,7 @@ import (
 // tailBytes is how much of the log a node keeps in memory, for sharelock debug.
 const tailBytes = 256 << 10
 
-// observe gives a node its logger, whose level can be changed, and what else it knows for
-// debugging.
+// observe sets up a node's logger, whose level can be changed, and its files for debugging.
 func (h *Host) observe(c *config.Config, from config.Origin) {
 	tail := logtail.New(h.Stderr, tailBytes)
 	level := new(slog.LevelVar)
@@ -43,7 +42,7 @@ func toggleDebug(c config.Config) {
 	c.Mesh.LogLevel.Set(level)
 }
 
-// startBlock says in one block where a node listens, what is protected, and what is open.
+// startBlock describes in one block where a node listens, what is protected, and what is open.
 func startBlock(c config.Config, at mesh.Addrs) string {
 	var b strings.Builder
 	row := func(what, where, how string) {

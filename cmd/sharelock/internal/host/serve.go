@@ -19,9 +19,9 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// Host is this process, and what its nodes use of it.
+// Host is this process, with everything that its nodes use of it.
 type Host struct {
-	// Name is how the user calls this program, and Version the version of it that traces name.
+	// Name is how the user calls this program. Version is its version, which traces contain.
 	Name, Version  string
 	Stdout, Stderr io.Writer
 	Environ        []string
@@ -32,7 +32,7 @@ type Host struct {
 	Notify func(sigs ...os.Signal) (c <-chan os.Signal, stop func())
 	// NewNode makes a node.
 	NewNode func(mesh.Config) (Node, error)
-	// OpenLatency opens the device that keeps processors awake; see the function of this name.
+	// OpenLatency opens the device that keeps processors awake; see the function OpenLatency.
 	OpenLatency func() (io.WriteCloser, error)
 }
 
@@ -60,7 +60,7 @@ const (
 	sameSignal = 500 * time.Millisecond
 )
 
-// Serve runs a node until it ends by itself or after a signal. from says where the settings are from.
+// Serve runs a node until it ends by itself or after a signal. from holds the sources of the settings.
 func (h *Host) Serve(ctx context.Context, c config.Config, from config.Origin) error {
 	defer LimitGarbage(h.Environ)()
 	h.observe(&c, from)

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// serveSignals are the signals that serve takes: to end, to reload, and to change the log level.
+// serveSignals are the signals that serve handles: to end, to reload, and to change the log level.
 var serveSignals = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, levelSignal}
 
 // levelSignal switches the log to debug and back.

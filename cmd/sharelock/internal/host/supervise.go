@@ -58,7 +58,7 @@ func (h *Host) supervise(ctx context.Context, c config.Config, n Node, signals <
 	}
 }
 
-// reload makes the node read again what it reads from files while it runs.
+// reload makes the node read its files again, as far as it can while it runs.
 func reload(c config.Config, n Node) {
 	c.Mesh.Audit.Reopen()
 	if err := n.Reload(); err != nil {

@@ -43,7 +43,7 @@ func Forwarded() []os.Signal {
 // endsProcess reports whether a signal ends a process that does not handle it.
 func endsProcess(os.Signal) bool { return true }
 
-// counts reports whether a process gets a signal as often as it is sent, and not once for several.
+// counts reports whether a signal sent several times is delivered several times, and not merged.
 func counts(os.Signal) bool { return false }
 
 // job is CMD alone: process groups and job control are supported on Linux only. Here children of

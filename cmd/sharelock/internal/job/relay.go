@@ -10,9 +10,9 @@ import (
 )
 
 // echoTime is how long a signal that would end a process is held back before it is forwarded
-// to CMD. In this time its sender has sent it to all processes that it is for. Signals that come
-// twice in this time are merged: GNU timeout sends its signal to the process and then to its group.
-// After echoTime the sentinel is asked which signals it got. It may have had no CPU time since;
+// to CMD. By then its sender has sent it to all processes that it is for. A signal that comes twice
+// in this time counts as one: GNU timeout sends its signal to the process and then to its group.
+// After echoTime the sentinel is asked which signals it got. It may not have had CPU time yet;
 // answerTime bounds the wait for its answer.
 //
 // There is no faster way. The runtime does not report the sender of a signal, and si_pid would not
@@ -130,8 +130,8 @@ func (r *relay) hear(got witnessed) {
 	r.queue = append(r.queue, unwitnessed(r.back, got.answer)...)
 }
 
-// decide asks the sentinel about the signals that were held back long enough, and queues those about
-// which there is no answer.
+// decide asks the sentinel about the signals that were held back long enough. It queues those that it
+// cannot ask about, or for which no answer came in time.
 func (r *relay) decide(w witness) {
 	for _, sig := range inOrder(r.back) {
 		h := r.back[sig]

@@ -10,16 +10,16 @@ import (
 )
 
 // firstRealtime and lastRealtime are the real-time signals that a process can handle. The C library
-// keeps those below, and the runtime the one before: SIGRTMIN of glibc ends this process.
+// reserves those below, and the Go runtime reserves 34, SIGRTMIN of glibc, which ends this process.
 const (
 	firstRealtime = syscall.Signal(35)
 	lastRealtime  = syscall.Signal(64)
 )
 
 // Forwarded returns the signals that are forwarded to CMD: all that other processes may send and
-// that a process can handle, except those of job control, for which see pass. SIGPIPE, SIGXFSZ and
-// those of faults are left out: they are about what this process itself does. The runtime uses
-// SIGURG.
+// that a process can handle, except those of job control, for which see pass. It leaves out SIGPIPE,
+// SIGXFSZ and faults, because the kernel sends them for what this process itself does, and SIGURG,
+// because the Go runtime uses it.
 func Forwarded() []os.Signal {
 	signals := []os.Signal{
 		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
@@ -32,7 +32,7 @@ func Forwarded() []os.Signal {
 	return signals
 }
 
-// counts reports whether a process gets a signal as often as it is sent, and not once for several.
+// counts reports whether a signal sent several times is delivered several times, and not merged.
 func counts(sig os.Signal) bool { return exit.Number(sig) >= int(firstRealtime) }
 
 // leadsSession reports whether this process leads its session, as without a shell. Then it alone

@@ -8,7 +8,7 @@ import (
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 )
 
-// History prints who held a key, and warnings about what is not known.
+// History prints who held a key, and warnings about gaps.
 func History(w, warnings io.Writer, h sharelock.History) error {
 	if !h.Complete {
 		fmt.Fprintln(warnings, "sharelock: the history has gaps in this time; there may have been others")

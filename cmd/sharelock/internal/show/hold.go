@@ -11,7 +11,7 @@ import (
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 )
 
-// Holds prints the holds of a key, one in a line.
+// Holds prints the holds of a key, one per line.
 func Holds(w io.Writer, holds []sharelock.Hold) error { return text.Table(w, holdRows(holds)) }
 
 // Hold prints one hold, one field per line.

@@ -48,7 +48,7 @@ func printMore(w io.Writer, n int) {
 	}
 }
 
-// Keys prints keys, one in a line.
+// Keys prints keys, one per line.
 func Keys(w io.Writer, locks []sharelock.KeyState) error { return text.Table(w, lockRows(locks)) }
 
 func lockRows(locks []sharelock.KeyState) [][]string {
@@ -70,7 +70,7 @@ func lockRows(locks []sharelock.KeyState) [][]string {
 	return withPrincipals(rows, 2, principals)
 }
 
-// holdRows has a column for principals if there are any.
+// holdRows returns the rows of holds, with a column for principals if there are any.
 func holdRows(holds []sharelock.Hold) [][]string {
 	rows := [][]string{{"TOKEN", "CLIENT", "MODE", "TTL", "EXPIRES IN", "METADATA"}}
 	principals := make([]string, 0, len(holds))
@@ -95,7 +95,7 @@ func withPrincipals(rows [][]string, at int, principals []string) [][]string {
 	return rows
 }
 
-// waiterRows has a column for principals if there are any.
+// waiterRows returns the rows of waiters, with a column for principals if there are any.
 func waiterRows(waiters []sharelock.Waiter) [][]string {
 	rows := [][]string{{"PLACE", "CLIENT", "MODE", "WAITING", "METADATA"}}
 	principals := make([]string, 0, len(waiters))

@@ -19,8 +19,8 @@ func Table(w io.Writer, rows [][]string) error {
 	return t.Flush()
 }
 
-// Printable returns text that others have chosen in printable form. It quotes the text if that
-// contains control sequences for a terminal or invisible characters.
+// Printable returns text from others in printable form. It quotes the text if it contains control
+// sequences for a terminal or invisible characters.
 func Printable(s string) string {
 	for _, r := range s {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {

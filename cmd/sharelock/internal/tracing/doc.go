@@ -1,3 +1,3 @@
-// Package tracing decides whether and where the spans of nodes are sent: by the standard variables
-// OTEL_*, over OTLP. It is the only part of the program that knows an exporter.
+// Package tracing decides whether the spans of nodes are sent, and where: by the standard variables
+// OTEL_*, over OTLP. No other part of the program uses an exporter.
 package tracing

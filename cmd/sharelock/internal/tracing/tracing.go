@@ -19,19 +19,19 @@ import (
 	"github.com/sgkandale/sharelock/internal/seldom"
 )
 
-// tracingTime bounds how long a node that ends waits for a collector to take its last spans.
+// tracingTime bounds how long a node waits at its end for a collector to take its last spans.
 const tracingTime = 2 * time.Second
 
-// Tracing sends the spans of the nodes of this process to where the standard variables OTEL_* say.
-// Spans wait in a bounded queue (OTEL_BSP_MAX_QUEUE_SIZE), and those that do not fit are dropped: a
-// collector that is slow or gone holds up nobody. A nil Tracing sends none.
+// Tracing sends the spans of the nodes of this process as the standard variables OTEL_* say. Spans wait
+// in a bounded queue (OTEL_BSP_MAX_QUEUE_SIZE), and those that do not fit are dropped, so a slow or
+// absent collector delays nobody. A nil Tracing sends none.
 type Tracing struct {
 	version   string
 	protocol  string
 	providers []*sdktrace.TracerProvider
 }
 
-// New returns what the variables ask for. version is that of the program. New returns nil if the environment does not ask for traces.
+// New returns the Tracing that the variables ask for, or nil if they ask for none. version is the version of the program.
 func New(environ []string, version string, log *slog.Logger) (*Tracing, error) {
 	env := func(name string) string {
 		value := ""
@@ -74,7 +74,7 @@ func New(environ []string, version string, log *slog.Logger) (*Tracing, error) {
 	return t, nil
 }
 
-// Provider returns what takes the spans of a node; nil if there are no traces.
+// Provider returns the provider for the spans of a node, or nil if there are no traces.
 func (t *Tracing) Provider(node string) (trace.TracerProvider, error) {
 	if t == nil {
 		return nil, nil
@@ -93,7 +93,7 @@ func (t *Tracing) Provider(node string) (trace.TracerProvider, error) {
 	about, err := resource.New(ctx, resource.WithAttributes(
 		attribute.String("service.name", "sharelock"), attribute.String("service.version", t.version),
 		attribute.String("service.instance.id", node),
-	), resource.WithTelemetrySDK(), resource.WithFromEnv()) // the last one wins
+	), resource.WithTelemetrySDK(), resource.WithFromEnv()) // the last source wins
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
@@ -102,8 +102,8 @@ func (t *Tracing) Provider(node string) (trace.TracerProvider, error) {
 	return p, nil
 }
 
-// Close sends what waits, if that does not take long. No error is worth reporting: spans are only
-// spans.
+// Close sends the waiting spans, if that does not take long. It returns no error, because lost spans do
+// no harm.
 func (t *Tracing) Close() {
 	if t == nil {
 		return
