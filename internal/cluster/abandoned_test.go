@@ -15,13 +15,13 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// A caller without a request id goes away while the owner of the key is away for longer than the
-// caller's node waits with it: what was granted is released as soon as the owner is back.
+// A caller without a request id disconnects while the owner is unreachable for longer than the caller's
+// node waits for it. What was granted is released as soon as the owner is back.
 func TestSimAbandonedWhileOwnerIsAway(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const ttl = 2 * time.Minute
 		c := cluster.Start(inRAM(t), cluster.Options{
-			// Nobody is evicted while the pair is cut.
+			// No member is evicted while the pair is cut.
 			Net: cluster.Memory, Nodes: 3, Timing: 30 * time.Second, MaxTTL: ttl, Configure: copies(1),
 			Without: []cluster.Invariant{cluster.Linearizable},
 		})
@@ -88,8 +88,8 @@ func post(ctx context.Context, c *cluster.Cluster, node int, key, body string) e
 	return errors.Join(resp.Body.Close(), errors.New(resp.Status))
 }
 
-// Q2: an acquire with an id of its own whose wait ends while the owner is away is refused, and its id
-// is over: the same id by another node, which may have been sent long before, is not granted.
+// Q2: an acquire with a request id whose wait ends while the owner is unreachable is refused, and its id
+// is over: an earlier send of the same id, through another node, is not granted when it arrives late.
 func TestSimWaitEndsWhileOwnerIsAway(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(inRAM(t), cluster.Options{Net: cluster.Memory, Nodes: 3, Without: []cluster.Invariant{cluster.Linearizable}})

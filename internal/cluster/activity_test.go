@@ -11,7 +11,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// Every node says what all members do, and which of them does not answer.
+// Every node reports what all members do, and which of them do not answer.
 func TestActivity(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)

@@ -12,13 +12,13 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// copies configures nodes that keep so many copies of every lock.
+// copies configures nodes to keep n copies of every lock.
 func copies(n int) func(int, *mesh.Config) {
 	return func(_ int, cfg *mesh.Config) { cfg.Replicas = n }
 }
 
 func TestKillsWithBackups(t *testing.T) {
-	// A pause of a lease and a little must not outlast the locks that are held.
+	// A pause of slightly more than a lease must not outlast the locks that are held.
 	survive(t, cluster.Options{Timing: time.Second, MaxTTL: 20 * time.Second}, 1)
 }
 
@@ -34,10 +34,9 @@ func TestSimKillsWithTwoBackups(t *testing.T) {
 	})
 }
 
-// survive kills one node after the other, each time the one that owns the key of a
-// queue, and with two backups another beside it. No lock that is held is lost, who
-// waits keeps its place, and every key can be had again when the leases of the
-// dead are over, without a quarantine.
+// survive kills one node after the other: each time the owner of a key with a queue and, with two
+// backups, another node at the same time. No held lock is lost, waiters keep their places, and
+// every key can be acquired when the leases of the dead nodes have ended, without a quarantine.
 func survive(t *testing.T, o cluster.Options, rounds int) {
 	c := cluster.Start(t, o)
 	ctx := limited(t)
@@ -104,7 +103,7 @@ func survive(t *testing.T, o cluster.Options, rounds int) {
 			must(t, c.Restart(ctx, v))
 		}
 		must(t, c.WaitMembers(ctx, c.Len()))
-		// The next fault is a single one again once the holders have had time to breathe.
+		// Two faults count as single ones if the locks were renewed in between.
 		until(ctx, t, "all locks have been renewed", func() bool {
 			return !slices.ContainsFunc(locks, func(l *client.Lock) bool { return l.Err() == nil && l.Remaining() < c.MaxTTL()/2 })
 		})
@@ -124,8 +123,8 @@ func survive(t *testing.T, o cluster.Options, rounds int) {
 	}
 }
 
-// V6: two nodes cannot reach each other, a third reaches both. One of them has to
-// go, so that every key can be had; when the split is healed it is back.
+// V6: two nodes cannot reach each other, a third reaches both. One of the two has to leave, so
+// that every key can be acquired. It returns when the split is healed.
 func TestSimPartialSplit(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(t, cluster.Options{Net: cluster.Memory, Timing: 2 * time.Second, MaxTTL: 10 * time.Second})

@@ -12,9 +12,9 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// A semaphore with more holders than one message carries is used through another node than
-// its owner. Reads list a part and count all, at once; and all of its holds can be ended by
-// client and by force.
+// A semaphore with more holders than fit into a message is used through a node other than its
+// owner. Reads return quickly, list some holds and count all. All holds can be ended by client and
+// by force.
 func TestSimKeyWithManyHolders(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const holders = 2300
@@ -50,7 +50,7 @@ func TestSimKeyWithManyHolders(t *testing.T) {
 		for what, got := range map[string][2]int{
 			"get": {len(l.Holds), l.HoldCount}, "check": {len(check.Holds), check.HoldCount}, "list": {len(page.Locks[0].Holds), page.Locks[0].HoldCount},
 		} {
-			// Get reads in several steps; what check token and a list show of a key is of one (Q6).
+			// Get reads in several steps. CheckToken and List show only what one step reads of a key (Q6).
 			if got[0] < 5 || what == "get" && got[0] < 100 || got[0] > 150 || got[1] != holders {
 				t.Errorf("%s lists %d of %d holds, want a part of %d", what, got[0], got[1], holders)
 			}

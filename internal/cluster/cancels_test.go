@@ -15,14 +15,14 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// TestSimCancels is TestCancelStorm in virtual time, over a network whose messages take a while:
-// acquires of fresh clients are cancelled at random while the nodes restart and are killed in turn,
-// and leave no hold and no place in a queue.
+// TestSimCancels is TestCancelStorm in virtual time, over a network with delays. Acquires of new
+// clients are cancelled at random while the nodes are restarted and killed in turn. They leave no
+// hold and no waiter.
 func TestSimCancels(t *testing.T) {
 	seed := stormSeed(t)
 	t.Logf("SHARELOCK_TEST_SEED=%d", seed)
 	virtual.Test(t, func(t *testing.T) {
-		const ttl = time.Hour // nothing that is left ends by itself
+		const ttl = time.Hour // nothing that is left expires
 		c := cluster.Start(inRAM(t), cluster.Options{
 			Net: cluster.Memory, Seed: seed, MaxTTL: ttl, Timing: sceneLease, Configure: copies(1),
 			Without: []cluster.Invariant{cluster.Linearizable},
@@ -70,7 +70,7 @@ func TestSimCancels(t *testing.T) {
 	})
 }
 
-// cancelling makes one client after the other, and cancels their acquires, until ctx ends.
+// cancelling creates one client after the other, and cancels their acquires, until ctx ends.
 func cancelling(ctx context.Context, t *testing.T, c *cluster.Cluster, rnd *rand.Rand, transport client.Transport, ttl time.Duration) {
 	unending := context.WithoutCancel(ctx)
 	for n := 0; ctx.Err() == nil; n++ {

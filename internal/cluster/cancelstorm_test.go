@@ -30,28 +30,29 @@ import (
 	"github.com/sgkandale/sharelock/mesh/network"
 )
 
-// stormTTL is longer than a storm of cancels, so that nothing that is left ends unseen.
+// stormTTL is longer than a storm of cancels, so that nothing that is left expires unnoticed.
 const stormTTL = 24 * time.Hour
 
-// grantOf names a grant.
+// grantOf identifies a grant.
 type grantOf struct {
 	key   string
 	token sharelock.Token
 }
 
-// witness knows what nodes' systems have taken, and what nodes were busy with when they were killed.
+// witness knows which answers the nodes' systems have accepted, and which requests were in flight
+// when nodes were killed.
 type witness struct {
 	mu sync.Mutex
-	// granted are the grants of HTTP whose answers were taken whole: no node can know
-	// that they were lost on their way. Guarded by mu.
+	// granted holds the grants over HTTP whose answers were accepted completely: no node can know
+	// that they were lost on the way. Guarded by mu.
 	granted map[grantOf]struct{}
-	// killed: a node's process is being killed, by its address; interrupted are the callers whose
-	// requests it had not ended. Guarded by mu.
+	// killed says, by address, whether a node's process is being killed. interrupted holds the
+	// callers whose requests it had not finished. Guarded by mu.
 	killed      map[string]bool
 	interrupted map[string]struct{}
 }
 
-// takes forgets a grant. It reports whether it was known.
+// takes removes a grant. It reports whether it was known.
 func (h *witness) takes(g grantOf) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -60,14 +61,14 @@ func (h *witness) takes(g grantOf) bool {
 	return ok
 }
 
-// kill notes whether a node is being killed.
+// kill records whether a node is being killed.
 func (h *witness) kill(node string, now bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.killed[node] = now
 }
 
-// lost reports whether a caller's node was killed before it was done with the caller.
+// lost reports whether a caller's node was killed before it was done with the caller's request.
 func (h *witness) lost(caller string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -75,7 +76,7 @@ func (h *witness) lost(caller string) bool {
 	return ok
 }
 
-// witnessedNet is a network that notes what one listener's connections carry.
+// witnessedNet is a network that records what one listener's connections carry.
 type witnessedNet struct {
 	network.Network
 	http string
@@ -151,13 +152,13 @@ func (c *witnessedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// cancelStorm is acquires that are cancelled at random.
+// cancelStorm makes acquires and cancels them at random.
 type cancelStorm struct {
 	c     *cluster.Cluster
 	addrs []string // of gRPC
 	https []string
 	goal  int64
-	// done counts all acquires; granted those that were granted in time, and closed those whose
+	// done counts all acquires, granted those that were granted in time, and closed those whose
 	// client was closed before they could be released.
 	done, granted, closed atomic.Int64
 	groups                atomic.Int64
@@ -165,14 +166,14 @@ type cancelStorm struct {
 
 	mu   sync.Mutex
 	errs []error // guarded by mu
-	// kept are the holds of clients that were closed. Guarded by mu.
+	// kept holds the holds of clients that were closed. Guarded by mu.
 	kept map[grantOf]bool
-	// unanswered are the clients and keys of acquires that Close gave up waiting for, as it
-	// documents, since the mesh was away for too long. Guarded by mu.
+	// unanswered holds the client and key of acquires for which Close stopped waiting, as documented,
+	// because the mesh was unreachable for too long. Guarded by mu.
 	unanswered map[[2]string]bool
 }
 
-// closeLog is the log of a client, of which it notes what Close could not give back.
+// closeLog handles the log of a client. It records what Close could not release.
 type closeLog struct {
 	slog.Handler
 	storm  *cancelStorm
@@ -198,7 +199,7 @@ func (l closeLog) Handle(_ context.Context, r slog.Record) error {
 
 func (s *cancelStorm) over() bool { return s.done.Load() >= s.goal }
 
-// fail notes an error, of which the first ones are shown.
+// fail records an error. The first few are shown.
 func (s *cancelStorm) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -207,7 +208,7 @@ func (s *cancelStorm) fail(err error) {
 	}
 }
 
-// soonOver is a context that ends soon, by its deadline or by cancel.
+// soonOver returns a context that ends soon, by its deadline or by cancel.
 func soonOver(ctx context.Context) (context.Context, context.CancelFunc) {
 	after := time.Duration(rand.IntN(4000)) * time.Microsecond
 	if rand.IntN(8) == 0 {
@@ -221,7 +222,7 @@ func soonOver(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() { t.Stop(); cancel() }
 }
 
-// clients makes one client after the other, none of which has learned the ring when it begins.
+// clients creates one client after the other. None of them knows the ring when it begins.
 func (s *cancelStorm) clients(ctx context.Context, transport client.Transport, worker int) {
 	for n := 0; !s.over() && ctx.Err() == nil; n++ {
 		name := fmt.Sprintf("transport-%d-%d-%d", transport, worker, n)
@@ -241,7 +242,7 @@ func (s *cancelStorm) clients(ctx context.Context, transport client.Transport, w
 				}
 			})
 		}
-		if n%4 == 0 { // it is closed while acquires are under way
+		if n%4 == 0 { // close it while acquires are in flight
 			pause(ctx, time.Duration(rand.IntN(30))*time.Millisecond)
 			s.fail(cl.Close())
 		}
@@ -274,9 +275,9 @@ func (s *cancelStorm) acquire(ctx context.Context, cl *client.Client) error {
 	return err
 }
 
-// callers are HTTP callers who go away, in groups that want the same key, each through a node
-// of its own: some are granted the key, others wait in line. Half of them have a request id of
-// their own, and ask with it for what became of their acquire.
+// callers runs HTTP callers that disconnect, in groups that want the same key, each through a
+// different node: some are granted the key, others wait. Half of them use a request id, and ask
+// with it for the fate of their acquire.
 func (s *cancelStorm) callers(ctx context.Context, admin *client.Client) {
 	for !s.over() && ctx.Err() == nil {
 		key := fmt.Sprint("storm/http/", s.groups.Add(1))
@@ -299,7 +300,7 @@ func (s *cancelStorm) callers(ctx context.Context, admin *client.Client) {
 	}
 }
 
-// call sends an acquire and goes away.
+// call sends an acquire and disconnects.
 func (s *cancelStorm) call(ctx context.Context, node int, key, who, id string) {
 	s.done.Add(1)
 	var d net.Dialer
@@ -311,7 +312,7 @@ func (s *cancelStorm) call(ctx context.Context, node int, key, who, id string) {
 	body := fmt.Sprintf(`{"clientId":%q,"requestId":%q,"wait":"60s","ttl":"%v"}`, who, id, stormTTL)
 	request := fmt.Sprintf("POST /v1/locks/%s HTTP/1.1\r\nHost: n\r\nContent-Length: %d\r\n\r\n%s", key, len(body), body)
 	if rand.IntN(8) == 0 {
-		request = request[:rand.IntN(len(request))] // it goes away in the middle of it
+		request = request[:rand.IntN(len(request))] // it disconnects in the middle
 	}
 	_, err = io.WriteString(conn, request)
 	if rand.IntN(4) > 0 {
@@ -330,7 +331,7 @@ func (s *cancelStorm) call(ctx context.Context, node int, key, who, id string) {
 	}
 }
 
-// settle asks with a request id until the mesh says what became of it, and releases it.
+// settle asks with a request id until the mesh reports its fate, and releases it.
 func (s *cancelStorm) settle(ctx context.Context, node int, key, who, id string) error {
 	body := fmt.Sprintf(`{"clientId":%q,"requestId":%q,"wait":"0.1s","ttl":"%v"}`, who, id, stormTTL)
 	for ; ; node++ {
@@ -345,7 +346,7 @@ func (s *cancelStorm) settle(ctx context.Context, node int, key, who, id string)
 		_ = json.Unmarshal(text, &answer)
 		switch {
 		case err != nil, status == http.StatusServiceUnavailable, strings.Contains(answer.Error.Message, "another call"):
-			// Its first send may have come after this one.
+			// Its first send may have arrived after this one.
 			pause(ctx, time.Duration(rand.IntN(20))*time.Millisecond)
 			continue
 		case status == http.StatusOK:
@@ -393,11 +394,11 @@ func (s *cancelStorm) ask(ctx context.Context, node int, method, key, body strin
 	return resp.StatusCode, text, err
 }
 
-// sweep releases what answers that were taken have left of a key.
+// sweep releases what accepted answers have left of a key.
 func (s *cancelStorm) sweep(ctx context.Context, admin *client.Client, key string) {
 	l, err := admin.Get(ctx, key)
 	if err != nil {
-		return // mostly it is free; the last look finds what is not
+		return // usually it is free; the final check finds what is not
 	}
 	for _, h := range l.Holds {
 		if s.witness.takes(grantOf{key, h.Token}) {
@@ -436,7 +437,7 @@ func (s *cancelStorm) weather(ctx context.Context) (stops, kills int) {
 	return stops, kills
 }
 
-// left is what is still held or waited for that must not be.
+// left returns what is still held or waited for and must not be.
 func (s *cancelStorm) left(ctx context.Context, cl *client.Client) (unheard int, err error) {
 	for token := ""; ; {
 		page, err := cl.List(ctx, sharelock.ListRequest{Prefix: "storm/", PageSize: sharelock.MaxPageSize, PageToken: token})
@@ -469,7 +470,7 @@ func (s *cancelStorm) left(ctx context.Context, cl *client.Client) (unheard int,
 	}
 }
 
-// resources are the goroutines and the descriptors of this process.
+// resources returns the numbers of goroutines and descriptors of this process.
 func resources(t *testing.T) (goroutines, descriptors int) {
 	t.Helper()
 	files, err := os.ReadDir("/proc/self/fd")
@@ -477,7 +478,7 @@ func resources(t *testing.T) (goroutines, descriptors int) {
 	return runtime.NumGoroutine(), len(files)
 }
 
-// awaitResources waits until there are no more of them than before.
+// awaitResources waits until there are no more of them than given.
 func awaitResources(ctx context.Context, t *testing.T, when string, goroutines, descriptors int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -496,9 +497,9 @@ func awaitResources(ctx context.Context, t *testing.T, when string, goroutines, 
 	}
 }
 
-// Acquires that are cancelled at random, by fresh clients of both transports and by HTTP callers
-// that send RST and FIN, while the nodes restart and are killed in turn for the whole time, leave
-// no hold, no goroutine and no descriptor. SHARELOCK_CANCELS is how many acquires.
+// Acquires are cancelled at random, by new clients over both transports and by HTTP callers that send
+// RST and FIN, while the nodes are restarted and killed in turn all the time. They leave no hold, no
+// goroutine and no descriptor. SHARELOCK_CANCELS is the number of acquires.
 func TestCancelStorm(t *testing.T) {
 	given := os.Getenv("SHARELOCK_CANCELS")
 	if given == "" {
@@ -547,7 +548,7 @@ func TestCancelStorm(t *testing.T) {
 	t.Logf("%d acquires in %v, %d of the clients' granted in time; %d restarts and %d kills; "+
 		"%d holds of clients closed meanwhile, %d whose answers were on their way; Close could not give back %d",
 		s.done.Load(), time.Since(begin).Round(time.Second), s.granted.Load(), stops, kills, s.closed.Load(), unheard, len(s.unanswered))
-	// What the nodes keep for a connection ends with it, not only with the node.
+	// The resources of a connection must be freed when it ends, not only when its node ends.
 	awaitResources(ctx, t, "without clients", quietGoroutines+50, quietDescriptors+50)
 	must(t, s.c.Close())
 	awaitResources(ctx, t, "without nodes", goroutines, descriptors)

@@ -13,9 +13,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// loadTime is how long the load of joinLeave goes on at least, by the clock that
-// the test lives in; the environment variable SHARELOCK_TEST_LOAD makes it longer,
-// say 10m.
+// loadTime is the least time for which the load of joinLeave continues, by the clock of the test.
+// The environment variable SHARELOCK_TEST_LOAD makes it longer, for example 10m.
 func loadTime(t *testing.T) time.Duration {
 	t.Helper()
 	long := os.Getenv("SHARELOCK_TEST_LOAD")
@@ -43,7 +42,7 @@ func hold(ctx context.Context, t *testing.T, c *cluster.Cluster, keys []string, 
 	return locks
 }
 
-// check fails the test if one was lost, or the owner thinks so.
+// check fails the test if a lock was lost at its client or at its owner.
 func (h held) check(ctx context.Context, t *testing.T, cl *client.Client) {
 	t.Helper()
 	for _, l := range h {
@@ -59,7 +58,7 @@ func (h held) check(ctx context.Context, t *testing.T, cl *client.Client) {
 }
 
 func TestJoinLeaveUnderLoad(t *testing.T) {
-	// Leases and locks that outlast a machine that is busy with other things.
+	// Leases and locks that survive a busy machine.
 	joinLeave(t, cluster.Options{Timing: 2 * time.Second, MaxTTL: 10 * time.Second}, func(c *cluster.Cluster) []int { return []int{1} })
 }
 
@@ -75,9 +74,9 @@ func TestSimJoinAndLeaderLeavesUnderLoad(t *testing.T) {
 	})
 }
 
-// joinLeave lets a fourth node join, then others leave in order, one after the
-// other, and come back, while keys are taken and released 200 times a second, and
-// others are held. Nobody but the keys' owners may notice.
+// joinLeave lets a fourth node join, then others leave in order, one after the other, and come
+// back. Meanwhile keys are acquired and released 200 times a second, and others are held. Only keys
+// whose owners change may be affected.
 func joinLeave(t *testing.T, o cluster.Options, leavers func(c *cluster.Cluster) []int) {
 	c := cluster.Start(t, o)
 	ctx := limited(t)
@@ -132,9 +131,9 @@ func TestSimKillFollowerUnderLoad(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) { killOwner(t, cluster.Options{Net: cluster.Memory}, false) })
 }
 
-// killOwner kills a node under load, without backups (ring.replicas: 1): the keys
-// of others go on, its own come back when its lease and every lock that it may have
-// granted are over, and not before.
+// killOwner kills a node under load, without backups (ring.replicas: 1). The keys of other owners
+// are not affected. Its own keys can be acquired again when its lease and every lock that it may
+// have granted have ended, and not before.
 func killOwner(t *testing.T, o cluster.Options, leader bool) {
 	o.Configure = copies(1)
 	c := cluster.Start(t, o)
@@ -179,7 +178,7 @@ func killOwner(t *testing.T, o cluster.Options, leader bool) {
 	must(t, c.Restart(ctx, victim))
 	must(t, c.WaitMembers(ctx, 3))
 	busy.keepOn(ctx, t, keys)
-	grants := busy.stop(t, client.ErrLost) // what was held in the moment of the kill
+	grants := busy.stop(t, client.ErrLost) // what was held at the moment of the kill
 
 	lease, quarantine := c.Timing(), c.MaxTTL()+c.MaxTTL()/10
 	first := recovered
@@ -188,20 +187,20 @@ func killOwner(t *testing.T, o cluster.Options, leader bool) {
 			first = at
 		}
 	}
-	// V5: its last renewal was at most a fifth of a lease old, and a little for the way.
+	// V5: its last renewal was at most a fifth of a lease old, plus some time for the message.
 	if least := lease*8/10 + quarantine; first.Sub(killed) < least {
 		t.Errorf("a key of the dead was granted %v after its death, want at least %v", first.Sub(killed), least)
 	}
 	gap, of := longestGap(grants, kept, killed, recovered)
 	t.Logf("a key of the dead came back after %v, all after %v; the longest gap of another was %v",
 		first.Sub(killed), recovered.Sub(killed), gap)
-	if o.Net == cluster.Memory && gap >= lease { // in a bubble: real time proves nothing
+	if o.Net == cluster.Memory && gap >= lease { // in a bubble only: real time proves nothing
 		t.Errorf("%q, whose owner lived on, was not granted for %v", of, gap)
 	}
 	takesPart(ctx, t, c, victim)
 }
 
-// takesPart fails the test if the node does not own keys and serve them.
+// takesPart fails the test if the node does not own and serve keys.
 func takesPart(ctx context.Context, t *testing.T, c *cluster.Cluster, i int) {
 	t.Helper()
 	for _, key := range keysNamed("part", 100) {
@@ -227,7 +226,7 @@ func TestSimKillAllAndRestart(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) { killAll(t, cluster.Options{Net: cluster.Memory}) })
 }
 
-// killAll pulls the plug of everything at once.
+// killAll crashes all nodes at once.
 func killAll(t *testing.T, o cluster.Options) {
 	c := cluster.Start(t, o)
 	ctx := limited(t)
@@ -273,25 +272,25 @@ func TestCutOffNodeAnswersUnavailable(t *testing.T) {
 }
 
 func TestSimCutOffNodeAnswersUnavailable(t *testing.T) {
-	// A lease that is longer than any lock: should the others not wait for its end
-	// (V5), two clients would hold a key.
+	// The lease is longer than any lock: if the others did not wait for its end (V5), two clients
+	// would hold a key.
 	virtual.Test(t, func(t *testing.T) {
 		cutOff(t, cluster.Options{Net: cluster.Memory, Timing: 2 * time.Second, MaxTTL: time.Second, Configure: copies(1)})
 	})
 }
 
-// cutOff cuts one node off the others, without backups; clients reach all of them.
+// cutOff cuts one node off the others, without backups. Clients reach all of them.
 func cutOff(t *testing.T, o cluster.Options) {
 	c := cluster.Start(t, o)
 	ctx := limited(t)
-	lone := c.Leader() // the hardest to do without
+	lone := c.Leader() // the one whose loss costs most
 	var rest []int
 	for i := range 3 {
 		if i != lone {
 			rest = append(rest, i)
 		}
 	}
-	// One lock at an owner that is cut off, one at an owner that is not.
+	// One lock at the owner that is cut off, one at another owner.
 	var lost, kept *client.Lock
 	for _, key := range keysNamed("k", 100) {
 		switch owner := c.Owner(key); {
@@ -334,8 +333,8 @@ func cutOff(t *testing.T, o cluster.Options) {
 	must(t, kept.Release(ctx))
 }
 
-// With backups a cut costs a pause and nothing else, to clients that reach the
-// majority: who holds keeps what it holds, wherever its key was.
+// With backups a cut costs only a pause for clients that reach the majority: holders keep their
+// locks, whichever node owned the key.
 func TestSimCutOffLosesNothing(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(t, cluster.Options{Net: cluster.Memory, Timing: 2 * time.Second, MaxTTL: 10 * time.Second})
@@ -364,8 +363,7 @@ func TestSimCutOffLosesNothing(t *testing.T) {
 	})
 }
 
-// untilNotReady waits until a node says that it may not serve, and gives its
-// reason.
+// untilNotReady waits until a node reports that it may not serve, and returns its reason.
 func untilNotReady(ctx context.Context, c *cluster.Cluster, i int) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

@@ -13,9 +13,9 @@ import (
 	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
-// pings counts HTTP/2's pings that are no answers in one direction of a connection.
+// pings counts HTTP/2 pings, except answers, in one direction of a connection.
 type pings struct {
-	skip  int // of the preface and of frames' bodies
+	skip  int // bytes left of the preface or of a frame's payload
 	head  []byte
 	count *atomic.Int64
 }
@@ -58,8 +58,8 @@ func (w *watched) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// A call is one message to the owner and one back. gRPC's own way to size its windows
-// would add a ping and its answer to each.
+// A call is one message to the owner and one back. gRPC's dynamic window sizing would add a ping
+// and its answer to each.
 func TestCallsWithoutChatter(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Nodes: 1})
 	var sent, got atomic.Int64

@@ -15,7 +15,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// limit is longer than any test takes, to end one that hangs with a message.
+// limit is longer than any test takes. It ends a test that hangs, with a message.
 const limit = 50 * time.Second
 
 func limited(t *testing.T) context.Context {
@@ -32,7 +32,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// waitQueue returns when n are in line for the key, as node i sees it.
+// waitQueue waits until n waiters are in the queue of the key, as node i sees it.
 func waitQueue(ctx context.Context, t *testing.T, c *cluster.Cluster, i int, key string, n int) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -58,15 +58,14 @@ func TestSimThreeNodes(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) { threeNodes(t, cluster.Options{Net: cluster.Memory}) })
 }
 
-// threeNodes takes every key at every node, and while it is held waits for it at
-// another node.
+// threeNodes acquires every key at every node, and while it is held waits for it at another node.
 func threeNodes(t *testing.T, o cluster.Options) {
 	begin := time.Now()
 	c := cluster.Start(t, o)
 	t.Logf("ready after %v", time.Since(begin))
 	ctx := limited(t)
-	// Four keys of each owner: who owns which is left to the ring, and 12 keys alone
-	// leave an owner out one time in forty.
+	// Four keys of each owner: the ring decides who owns which, and among 12 arbitrary keys an owner
+	// would be missing one time in forty.
 	owners := map[int]int{}
 	var keys []string
 	for k := 0; len(keys) < 12 && k < 1000; k++ {
@@ -108,14 +107,14 @@ func threeNodes(t *testing.T, o cluster.Options) {
 		must(t, second.Release(ctx))
 	}
 	t.Logf("the slowest waiter had its key %v after the release began", slowest)
-	// The waiting acquire is sent again every third of a TTL (Q5): one that is granted
-	// only then was not told of the release.
-	if most := c.MaxTTL() / 4; o.Net == cluster.Memory && slowest > most { // in a bubble: real time proves nothing
+	// The waiting acquire is sent again every third of a TTL (Q5). If it is granted only then, it was
+	// not told of the release.
+	if most := c.MaxTTL() / 4; o.Net == cluster.Memory && slowest > most { // in a bubble only: real time proves nothing
 		t.Errorf("a waiter was granted %v after the release, want less than %v", slowest, most)
 	}
 }
 
-// TestStopAddWipe walks through everything that can be done to nodes.
+// TestStopAddWipe uses every operation on nodes.
 func TestStopAddWipe(t *testing.T) {
 	t.Parallel()
 	c := cluster.Start(t, cluster.Options{Timing: time.Second})
@@ -152,7 +151,7 @@ func TestStopAddWipe(t *testing.T) {
 	must(t, held.Release(ctx))
 }
 
-// TestNew is what an example or a program does.
+// TestNew uses a cluster as an example or a program does.
 func TestNew(t *testing.T) {
 	t.Parallel()
 	ctx := limited(t)
@@ -173,7 +172,7 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// TestNewFails says why, and leaves nothing behind.
+// TestNewFails: an error names the reason, and nothing is left behind.
 func TestNewFails(t *testing.T) {
 	t.Parallel()
 	c, err := cluster.New(limited(t), cluster.Options{
@@ -185,15 +184,14 @@ func TestNewFails(t *testing.T) {
 	}
 }
 
-// TestTenClusters runs at once what shares nothing.
+// TestTenClusters runs ten clusters at once; they share nothing.
 func TestTenClusters(t *testing.T) {
 	for n := range 10 {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
 			ctx := limited(t)
 			c := cluster.Start(t, cluster.Options{Nodes: 1 + n%2, Timing: 2 * time.Second})
-			// The same key in all of them: had two anything to do with each other, one
-			// would find it held.
+			// The same key in all of them: if two clusters were connected, one would find the key held.
 			l, err := c.Client(n%2).TryAcquire(ctx, "k")
 			must(t, err)
 			if _, err := c.Client(0).TryAcquire(ctx, "k"); !errors.Is(err, sharelock.ErrLockHeld) {
@@ -204,9 +202,8 @@ func TestTenClusters(t *testing.T) {
 	}
 }
 
-// A node that lost its data comes back at the same address as a new one: it takes
-// the seat of the old one, which it must not vote for, and the mesh survives the
-// next crash.
+// A node that lost its data comes back at the same address as a new member. It takes the seat of
+// the old one, for which it must not vote, and the mesh survives the next crash.
 func TestSimWipedNodeIsANewOne(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(t, cluster.Options{Net: cluster.Memory})
@@ -225,10 +222,10 @@ func TestSimWipedNodeIsANewOne(t *testing.T) {
 	})
 }
 
-// A node is cut off; the others go on, and then both crash, and one of them loses
-// its data. What is left of the old voters is one that was cut off: with the
-// emptied one, which stands at a voter's address, it must not decide anything. Only
-// the voter that kept its data brings the mesh back, with what was agreed.
+// A node is cut off, and the others continue. Then both of the others crash, and one of them loses
+// its data. The old voter that is left was cut off. Together with the emptied node, which has a
+// voter's address, it must not decide anything. Only the voter that kept its data brings the mesh
+// back, with what was agreed.
 func TestSimEmptiedNodeDoesNotVote(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(t, cluster.Options{Net: cluster.Memory})
@@ -275,7 +272,7 @@ func TestSimEmptiedNodeDoesNotVote(t *testing.T) {
 	})
 }
 
-// Two that end the same node take turns, in virtual time too.
+// Two calls that end the same node run one after the other, also in virtual time.
 func TestSimTwoStopOneNode(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(t, cluster.Options{Net: cluster.Memory})

@@ -18,9 +18,8 @@ import (
 	"github.com/sgkandale/sharelock/testcluster/locktest"
 )
 
-// TestConformance runs the suite against a mesh by every way in. Its keys have
-// owners all over the mesh, so that a client of one node meets owners that are
-// this node and owners that are not.
+// TestConformance runs the suite against a mesh through every API. Its keys have owners all over
+// the mesh, so a client of one node meets owners that are this node and owners that are not.
 func TestConformance(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Timing: 2 * time.Second})
 	t.Run("Node", func(t *testing.T) {
@@ -43,7 +42,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// nodeLocker calls a node in this program.
+// nodeLocker calls a node in this program directly.
 type nodeLocker struct {
 	c  *cluster.Cluster
 	i  int
@@ -72,7 +71,7 @@ func (l nodeLocker) CheckToken(ctx context.Context, key string, token sharelock.
 	return l.c.Node(l.i).CheckToken(ctx, key, token)
 }
 
-// clientLocker is our Go client.
+// clientLocker uses the Go client.
 type clientLocker struct{ *client.Client }
 
 func (l clientLocker) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error) {
@@ -99,13 +98,13 @@ func (l clientLocker) Release(ctx context.Context, key string, token sharelock.T
 	return err
 }
 
-// httpLocker speaks HTTP/JSON as a program in another language would.
+// httpLocker uses HTTP and JSON, as a program in another language would.
 type httpLocker struct {
 	base, id string
 	client   *http.Client
 }
 
-// The JSON of the contract, as far as the suite looks at it.
+// The parts of the JSON API that the suite checks.
 type (
 	jsonHold struct {
 		Key, Token, ClientID, RequestID, Mode, TTL, ExpiresIn, SafeFor, Node string
@@ -147,7 +146,7 @@ func (h jsonHold) hold() sharelock.Hold {
 	}
 }
 
-// reasons are the words of the error bodies.
+// reasons maps the reasons in error bodies to errors.
 func reasons() map[string]error {
 	return map[string]error{
 		"INVALID_ARGUMENT": sharelock.ErrInvalidArgument, "LOCK_HELD": sharelock.ErrLockHeld, "NOT_HELD": sharelock.ErrNotHeld,
@@ -203,7 +202,7 @@ func (l httpLocker) hold(a jsonAnswer, err error) (sharelock.Hold, error) {
 	return a.Hold.hold(), nil
 }
 
-// seconds is a duration as JSON has it.
+// seconds formats a duration as proto3 JSON does.
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 9, 64) + "s" }
 
 func (l httpLocker) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error) {

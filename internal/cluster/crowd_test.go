@@ -15,23 +15,22 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// usage is what a process uses apart from connections: goroutines, and bytes that
-// are reachable (of connections only Raft's are large).
+// usage is what a process uses, not counting connections: goroutines and reachable bytes (of
+// connections only Raft's are large).
 type usage struct {
 	goroutines int
 	heap       uint64
 }
 
-// connections are how many there are, by what serves them.
+// connections counts connections by protocol.
 //
-// A leader of Raft has one or two to each follower. The second is opened once a
-// heartbeat happens to be due while entries are under way, and is kept: that may be
-// before a crowd, during it, or never, and no crowd makes it more than two. A node
-// opens one for gRPC to another, or to itself, when it first asks it something.
+// A Raft leader has one or two to each follower. The second is opened when a heartbeat happens to
+// be due while entries are in flight, and is kept. That may happen before a crowd, during it, or
+// never, and no crowd opens more. A node opens a gRPC connection to another node, or to itself,
+// at its first call.
 type connections struct{ raft, grpc int }
 
-// What takes part in a connection, both ends together. The buffers of Raft's are of a
-// size that the library fixes.
+// What both ends of a connection use together. The library fixes the size of Raft's buffers.
 const (
 	raftGoroutines = 1
 	raftBytes      = 2 * (256<<10 + 4<<10)
@@ -50,13 +49,13 @@ func connected() connections {
 func used() usage {
 	for {
 		c := connected()
-		// Twice, since pools give up what they hold only at the second collection.
+		// Twice, because pools free what they hold only at the second collection.
 		runtime.GC()
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		goroutines := runtime.NumGoroutine()
-		if c == connected() { // none came or went meanwhile
+		if c == connected() { // none was opened or closed meanwhile
 			return usage{
 				goroutines: goroutines - c.raft*raftGoroutines - c.grpc*grpcGoroutines,
 				heap:       m.HeapAlloc - uint64(c.raft)*raftBytes,
@@ -65,8 +64,8 @@ func used() usage {
 	}
 }
 
-// back waits until the use is what it was, give or take: a few goroutines and some
-// room on the heap. The test must be the only one that runs.
+// back waits until the usage is what it was, within a few goroutines and room bytes. No other test
+// may run at the same time.
 func (before usage) back(ctx context.Context, t *testing.T, room uint64) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -91,13 +90,13 @@ func (before usage) back(ctx context.Context, t *testing.T, room uint64) {
 	}
 }
 
-// TestWaiters lets 10,000 wait for one key, at all nodes, and give up at once.
+// TestWaiters lets 10,000 clients wait for one key, at all nodes, and give up at once.
 func TestWaiters(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
 	const crowd = 10_000 / slower
-	// With the longest TTLs waiters are sent again every two seconds only (Q5).
+	// With the longest TTLs waiters are sent again only every two seconds (Q5).
 	c := cluster.Start(t, cluster.Options{
 		Timing: 2 * time.Second, MaxTTL: time.Minute,
 		Configure: func(_ int, cfg *mesh.Config) { cfg.MaxWaitersPerKey = crowd },
@@ -135,17 +134,17 @@ func TestWaiters(t *testing.T) {
 		t.Logf("all were gone %v after they gave up", time.Since(begin))
 		must(t, c.Check())
 		if round == 0 {
-			// The first crowd leaves buffers behind that the second finds.
+			// The first crowd leaves buffers that the second reuses.
 			before = used()
 			continue
 		}
-		// What does remain for 90 s is the ids that were sent more than once (Q2).
+		// What remains for 90 s are the ids that were sent more than once (Q2).
 		before.back(ctx, t, crowd*512)
 	}
 	must(t, first.Release(ctx))
 }
 
-// Test100kKeys holds 100,000 keys at once and gives them back.
+// Test100kKeys holds 100,000 keys at once and releases them.
 func Test100kKeys(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
@@ -180,7 +179,7 @@ func Test100kKeys(t *testing.T) {
 		_, err := c.Node((n+1)%3).Release(ctx, fmt.Sprint("key/", n), tokens[n], true)
 		return err
 	}
-	for n := range 100 { // so that every node has had something to say to every other
+	for n := range 100 { // so that every node has sent something to every other
 		must(t, acquire(n))
 		must(t, release(n))
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// V1: of three voters one dies and is decommissioned, from any node, the leader or not;
-// then two seats are left, and the next member that joins takes one.
+// V1: one of three voters dies and is decommissioned through any node, the leader or another. Then
+// two seats are left, and the next member that joins takes one.
 func TestSimDecommission(t *testing.T) {
 	for _, byLeader := range []bool{false, true} {
 		virtual.Test(t, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestSimDecommission(t *testing.T) {
 	}
 }
 
-// V7: a node that leaves for good gives its seat up; one that stops keeps it.
+// V7: a node that leaves for good gives up its seat; one that stops keeps it.
 func TestSimLeaveForGood(t *testing.T) {
 	for _, forGood := range []bool{false, true} {
 		virtual.Test(t, func(t *testing.T) {

@@ -40,7 +40,7 @@ func withDisks(t *testing.T, nodes int) *disks {
 	return d
 }
 
-// voters are the nodes with a seat, and one without.
+// voters returns the nodes with a seat, and one without.
 func (d *disks) voters(t *testing.T) (seated []int, other int) {
 	t.Helper()
 	other = -1
@@ -54,7 +54,7 @@ func (d *disks) voters(t *testing.T) (seated []int, other int) {
 	return seated, other
 }
 
-// leads reports whether node i leads, as node 0 sees it.
+// leads reports whether node i is the leader, as node 0 sees it.
 func (d *disks) leads(i int) bool { return d.Node(0).Status().Leader == d.Node(i).Status().Node }
 
 // seated reports whether node i has a seat, as node at sees it.
@@ -62,9 +62,9 @@ func (d *disks) seated(at, i int) bool {
 	return slices.ContainsFunc(d.Node(at).Status().Members, func(m sharelock.Member) bool { return m.Name == d.Node(i).Status().Node && m.Voter })
 }
 
-// The disk of a voter is full: it says so, goes on with its lease, and its seat goes to the
-// member without one. Then the loss of another voter is survived. When the disk works again,
-// so does its node's vote (V1).
+// The disk of a voter is full. It reports that and keeps its lease, and its seat goes to the member
+// without one. Then the mesh survives the loss of another voter. When the disk works again, the
+// node can vote again (V1).
 func TestSimFullDisk(t *testing.T) {
 	for _, leads := range []bool{false, true} {
 		t.Run(map[bool]string{false: "a voter", true: "the leader"}[leads], func(t *testing.T) {
@@ -104,8 +104,8 @@ func TestSimFullDisk(t *testing.T) {
 	}
 }
 
-// Without a member to take the seat, it is kept; an election that the node cannot vote in
-// does not end it, and its vote counts again when its disk works.
+// Without a member that can take the seat, the node keeps it. An election in which it cannot vote
+// does not end the node, and its vote counts again when its disk works.
 func TestSimFullDiskOfThree(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		d := withDisks(t, 3)
@@ -130,13 +130,13 @@ func TestSimFullDiskOfThree(t *testing.T) {
 		must(t, d.Restart(ctx, leader))
 		must(t, d.WaitMembers(ctx, 3))
 
-		// A node whose disk is full can be stopped, though no view can be made that lets it go.
-		// Whoever leads may be the third one: it goes on leading, as nobody else can be elected.
+		// A node whose disk is full can be stopped, although no view can be made that removes it. The
+		// leader may be the third node: it stays the leader, because nobody else can be elected.
 		d.full[full].Store(true)
 		d.Kill(leader)
 		pause(ctx, 5*sceneLease)
 		ending, cancel := context.WithTimeout(ctx, 3*sceneLease)
 		defer cancel()
-		_ = d.Stop(ending, full) // nobody lets it go
+		_ = d.Stop(ending, full) // no view can remove it
 	})
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// Who holds a lock that is taken away is told in a round trip: a lock just taken, one that a
-// session keeps alive, and one that a node other than its owner keeps, on both transports;
-// and the reason comes with it.
+// The holder of a lock that is taken away learns of it within a round trip, with the reason: for a
+// lock that was just acquired, one that a session keeps alive, and one that a node other than its
+// owner keeps alive, on both transports.
 func TestForcedHolderIsTold(t *testing.T) {
 	for _, tc := range []struct {
 		name      string

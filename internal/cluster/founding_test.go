@@ -13,8 +13,8 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// founders starts a mesh of three whose nodes have --found in their unit files from their
-// second start on. The log is node 0's.
+// founders starts a mesh of three whose nodes have --found in their unit files from their second
+// start on. The log is that of node 0.
 func founders(t *testing.T) (*cluster.Cluster, *logText) {
 	t.Helper()
 	log := &logText{}
@@ -33,8 +33,8 @@ func founders(t *testing.T) (*cluster.Cluster, *logText) {
 	return c, log
 }
 
-// V0: a node with --found in its unit file loses its data directory and starts again while
-// its mesh lives. It joins that mesh, and grants none of its keys beside it.
+// V0: a node with --found in its unit file loses its data directory and starts again while its mesh
+// lives. It joins that mesh, and does not grant the mesh's keys in a mesh of its own.
 func TestSimFoundedTwice(t *testing.T) {
 	for name, apart := range map[string]bool{"in touch": false, "out of touch": true} {
 		t.Run(name, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestSimFoundedTwice(t *testing.T) {
 	}
 }
 
-// V0: a data directory that belongs to a mesh makes --found void, which is said once.
+// V0: with the data directory of a mesh --found has no effect, which is logged once.
 func TestSimFoundIsIgnored(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c, log := founders(t)
@@ -98,7 +98,7 @@ func TestSimFoundIsIgnored(t *testing.T) {
 	})
 }
 
-// V0: without other seeds --found asks nobody, and says what that risks.
+// V0: without other seeds --found asks nobody, and logs the risk.
 func TestSimFoundAlone(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		var log logText
@@ -116,8 +116,8 @@ func TestSimFoundAlone(t *testing.T) {
 	})
 }
 
-// V0: with --found and one seed that is empty, a node that is not that seed founds a mesh,
-// which the seed has promised to follow.
+// V0: with --found and one seed, which is empty, a node that is not that seed founds a mesh. The
+// seed has promised to follow it.
 func TestSimFoundBesideAnEmptySeed(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(inRAM(t), cluster.Options{
@@ -134,7 +134,7 @@ func TestSimFoundBesideAnEmptySeed(t *testing.T) {
 }
 
 // V0: nodes that were all started with --found, and whose seeds are the other nodes, become one
-// mesh. None of them has promised to follow its own, which would keep it apart for ever.
+// mesh. None of them has promised to follow itself, which would separate it for ever.
 func TestSimFoundersNameEachOther(t *testing.T) {
 	for nodes := 2; nodes <= 4; nodes++ {
 		t.Run(strconv.Itoa(nodes), func(t *testing.T) {

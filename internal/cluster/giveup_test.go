@@ -13,8 +13,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
-// Acquires that are cancelled at any moment leave neither a hold nor a place in a queue,
-// also those of a client that has just been made and does not know yet who owns what.
+// Acquires that are cancelled at any moment leave neither a hold nor a waiter, also those of a new
+// client that does not know the owners yet.
 func TestCancelledAcquiresLeaveNothing(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{})
 	if err := c.WaitReady(t.Context()); err != nil {

@@ -14,13 +14,12 @@ import (
 	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
-// A POST that is followed by a half-close is served by a real node, unless
-// it would have to wait.
+// A real node serves a POST that is followed by a half-close, unless the request would have to wait.
 func TestHalfClosedRequests(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells what was acknowledged")
 	}
-	// One node with a long lease: a view that changed under load would make acquires wait.
+	// One node with a long lease: a change of the view under load would make acquires wait.
 	c := cluster.Start(t, cluster.Options{
 		Nodes: 1, Timing: 10 * time.Second, MaxTTL: time.Minute, Without: []cluster.Invariant{cluster.Linearizable},
 	})

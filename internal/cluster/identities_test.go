@@ -15,11 +15,11 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// In a fresh mesh whose nodes have one name, one of them serves, and the others end with
-// the reason, as in a mesh that runs.
+// In a new mesh whose nodes have the same name, one of them serves. The others end with the reason, as
+// in a running mesh.
 func TestSimOneNameInAFreshMesh(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
-		defer pause(t.Context(), time.Minute) // memberlist's probes outlive its end
+		defer pause(t.Context(), time.Minute) // memberlist's probes end later than memberlist
 		var logs [3]logText
 		c, err := cluster.New(shortly(t), cluster.Options{
 			Net: cluster.Memory, Nodes: 3, Timing: sceneLease, MaxTTL: sceneMax,
@@ -50,8 +50,8 @@ func shortly(t *testing.T) context.Context {
 	return ctx
 }
 
-// A copy of a member's data directory is started elsewhere: the copy is refused for as long
-// as the member renews, both say so with both addresses, and the member serves on (V3).
+// A copy of a member's data directory is started elsewhere. It is refused as long as the member
+// renews. Both log it with both addresses, and the member continues to serve (V3).
 func TestSimDirectoryInUseTwice(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const real = 1
@@ -91,15 +91,15 @@ func TestSimDirectoryInUseTwice(t *testing.T) {
 		if got := c.Node(real).Status(); got.Epoch != before.Epoch {
 			t.Errorf("the view has changed: epoch %d, then %d", before.Epoch, got.Epoch)
 		}
-		// Once the member is dead, the copy takes its place.
+		// When the member is dead, the copy takes its place.
 		c.Kill(real)
 		until(ctx, t, "the copy is a member", func() bool { return c.Node(double).Ready() == nil })
 	})
 }
 
-// A copy of a data directory, new or from before its member's last starts, is started and by
-// its supervisor started again and again, while the member, which may lead, renews: nobody
-// loses its lease, no view changes, and both say in an ERROR where the other one is (V3).
+// A copy of a data directory, new or from before its member's last starts, is started again and
+// again by its supervisor while the member, which may be the leader, renews. Nobody loses its lease, no
+// view changes, and both log an ERROR that says where the other one is (V3).
 func TestSimDirectoryCopies(t *testing.T) {
 	for _, leads := range []bool{false, true} {
 		for starts := range 3 {
@@ -164,9 +164,9 @@ func directoryCopy(t *testing.T, leads bool, starts int) {
 	}
 }
 
-// A copy of a member's data directory takes the member's place while that is down, keeps
-// crashing and is gone at last: the original is a member within a few leases. The back-off of
-// V3 keeps out the copy, not the original.
+// A copy of a member's data directory takes the member's place while that is down, keeps crashing,
+// and disappears in the end. The original is then a member within a few leases: the back-off of V3
+// keeps out the copy, but not the original.
 func TestSimDirectoryCopyIsGone(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const real = 1
@@ -202,7 +202,7 @@ func TestSimDirectoryCopyIsGone(t *testing.T) {
 		if !keptOut {
 			t.Error("the copy was never told why it is kept out")
 		}
-		pause(ctx, 2*sceneLease) // an earlier start than the copy's ends while the copy is a member
+		pause(ctx, 2*sceneLease) // while the copy is still a member, a process with an earlier start ends
 		must(t, c.Restart(ctx, real))
 		took := until(ctx, t, "the original is a member", func() bool { return c.Node(real).Ready() == nil })
 		if took > 3*sceneLease {

@@ -13,7 +13,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// story makes a history by hand; its times are in milliseconds.
+// story builds a history by hand; its times are in milliseconds.
 type story struct{ h *History }
 
 func newStory() story { return story{newHistory(time.Time{}.Add(time.Hour))} }
@@ -29,7 +29,7 @@ func (s story) add(c Call, from, to int) *Call {
 	return &c
 }
 
-// grant is an acquire that was answered, for so many milliseconds from its send.
+// grant adds an acquire that was granted, safe for a number of milliseconds from its send.
 func (s story) grant(id string, token uint64, from, to, safe int) *Call {
 	return s.add(Call{Op: Acquire, RequestID: id, Token: sharelock.Token(token), SafeUntil: s.at(from + safe)}, from, to)
 }
@@ -54,8 +54,8 @@ func (s story) event(kind EventKind, at int) {
 	s.h.events = append(s.h.events, Event{At: s.at(at), Kind: kind})
 }
 
-// watched tells the story as it happened, and gives the first invariant that was seen
-// to be violated.
+// watched replays the story in order of time, and returns the first invariant that is seen to be
+// violated.
 func (s story) watched() (broken Invariant) {
 	type moment struct {
 		at   time.Time
@@ -83,7 +83,7 @@ func (s story) watched() (broken Invariant) {
 	return broken
 }
 
-// TestInvariants tells stories that violate one invariant, or none.
+// TestInvariants checks stories that violate one invariant, or none.
 func TestInvariants(t *testing.T) {
 	shared := func(calls ...*Call) {
 		for _, c := range calls {
@@ -288,8 +288,7 @@ func TestInvariants(t *testing.T) {
 	}
 }
 
-// TestEvidenceIsShort: a history that is wrong everywhere gives a report that can
-// be read.
+// TestEvidenceIsShort: the report of a history that is wrong everywhere is short enough to read.
 func TestEvidenceIsShort(t *testing.T) {
 	s := newStory()
 	for i := range 1000 {
@@ -307,8 +306,8 @@ func TestEvidenceIsShort(t *testing.T) {
 	}
 }
 
-// TestLeakIsFound: a goroutine that a cluster started is found while it lives, one
-// of another cluster is not.
+// TestLeakIsFound: a goroutine that a cluster started is found while it runs, one of another cluster
+// is not.
 func TestLeakIsFound(t *testing.T) {
 	mine, other := newLeaks(time.Second), newLeaks(time.Second)
 	end, ended := make(chan struct{}), make(chan struct{})
@@ -337,8 +336,8 @@ func TestLeakIsFound(t *testing.T) {
 	}
 }
 
-// TestProbeIsNoLeak: what lasts as long as a probe of gossip is waited for, what lasts
-// for ever is not.
+// TestProbeIsNoLeak: leaks waits for a goroutine that lasts as long as a gossip probe, but not for one
+// that lasts for ever.
 func TestProbeIsNoLeak(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const lease = 4 * time.Second
@@ -396,8 +395,8 @@ func (f *fakeTB) end() {
 
 var _ TB = (*fakeTB)(nil)
 
-// TestFailureIsReported ends a test whose history is wrong, and reads what it
-// prints; and one in which nothing is wrong, which prints nothing.
+// TestFailureIsReported ends a test whose history is wrong and checks what it prints, and one in
+// which nothing is wrong, which prints nothing.
 func TestFailureIsReported(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []bool{true, false} {

@@ -20,8 +20,8 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// jwtLife is for how long the JWTs of these tests are good: many TTLs, and less than the hour that is usual,
-// because virtual time costs something, too.
+// jwtLife is how long the JWTs of these tests are valid: many TTLs, but less than the usual hour,
+// because virtual time is not free.
 const jwtLife = 3 * time.Minute
 
 const jwtAuthFile = `policies:
@@ -51,7 +51,7 @@ func newJWTIssuer(t *testing.T) (*jwtIssuer, string) {
 	return &jwtIssuer{key: key}, file
 }
 
-// sign returns a JWT of a subject that is good for jwtLife from now.
+// sign returns a JWT for a subject, valid for jwtLife from now.
 func (i *jwtIssuer) sign(subject string) (string, error) {
 	i.made.Add(1)
 	head, err := json.Marshal(map[string]any{"alg": "EdDSA", "kid": "k"})
@@ -68,7 +68,7 @@ func (i *jwtIssuer) sign(subject string) (string, error) {
 	return text + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(i.key, []byte(text))), nil
 }
 
-// rotated is a Token callback that has a new JWT each time that it is asked.
+// rotated returns a Token callback that returns a new JWT each time.
 func (i *jwtIssuer) rotated(subject string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) { return i.sign(subject) }
 }
@@ -91,8 +91,8 @@ func dialWithToken(ctx context.Context, t *testing.T, c *cluster.Cluster, token 
 	return cl
 }
 
-// A session outlives its JWT: the client asks for the next one in time, and what it holds and does
-// goes on as if nothing had happened.
+// A session outlives its JWT: the client asks for the next one in time, and its locks and calls are
+// not affected.
 func TestJWTReplacedInASession(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c, issuer := jwtScene(t)
@@ -118,8 +118,8 @@ func TestJWTReplacedInASession(t *testing.T) {
 	})
 }
 
-// A session whose JWT runs out, and is not replaced, keeps no lock: none of its holds is renewed any
-// more, its client is told why, and others get the keys within the TTL.
+// A session whose JWT expires and is not replaced keeps no lock alive: none of its holds is renewed any
+// more, its client learns the reason, and others get the keys within the TTL.
 func TestJWTRunsOutInASession(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c, issuer := jwtScene(t)

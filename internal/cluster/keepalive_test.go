@@ -14,8 +14,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// renewals counts the renewals of a client that were answered, and those of them that
-// its nodes made for it.
+// renewals counts the renewals of a client that were answered, and those among them that nodes
+// made for it.
 func renewals(c *cluster.Cluster, name string) (all, kept int) {
 	for _, call := range c.History().Calls() {
 		if call.Client == name && call.Op == cluster.Renew && call.OK() {
@@ -48,14 +48,14 @@ func acquireAll(ctx context.Context, t *testing.T, cl *client.Client, keys []str
 	return locks
 }
 
-// Nodes keep the locks of sessions, and whichever of them dies, one that serves a
-// session or owns what it keeps, no holder notices.
+// Nodes keep the locks of sessions alive. No holder notices when a node dies that serves a session
+// or owns its locks.
 func TestSimKeptWhileNodesDie(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
 		ctx := patient(t)
-		// One turns to the owners, the other has its locks kept by one node after the
-		// other, with owners elsewhere.
+		// One client calls the owners. The locks of the other are kept alive by one node at a time, and
+		// have other owners.
 		direct := outside(ctx, t, c, "direct")
 		led := outside(ctx, t, c, "led", 0, 1, 2)
 		locks := acquireAll(ctx, t, direct, keysNamed("direct", 30), client.TTL(sceneTTL))
@@ -87,7 +87,7 @@ func TestSimKeptWhileNodesDie(t *testing.T) {
 	})
 }
 
-// A hold that is taken away is named, and no other ends with it.
+// The end of a hold that is taken away names that hold, and no other hold ends with it.
 func TestSimKeptLockForced(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
@@ -118,8 +118,8 @@ func TestSimKeptLockForced(t *testing.T) {
 	})
 }
 
-// A node that is cut off keeps nothing, and says so: its sessions' locks are kept by
-// other nodes from then on.
+// A node that is cut off keeps nothing alive, and says so. Other nodes then keep its sessions' locks
+// alive.
 func TestSimKeptByANodeThatIsCutOff(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
@@ -139,9 +139,9 @@ func TestSimKeptByANodeThatIsCutOff(t *testing.T) {
 	})
 }
 
-// A client that sleeps past its TTL loses its locks, though its session stands: what
-// it sends no keepalive for is renewed no more. When it wakes up it knows, and what
-// it releases then is nobody else's.
+// A client that sleeps past its TTL loses its locks although its session is still open: without
+// keepalives nothing is renewed. It notices when it wakes up, and its late release does not affect
+// another holder.
 func TestSimKeptLockOfASleeper(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
@@ -174,8 +174,8 @@ func TestSimKeptLockOfASleeper(t *testing.T) {
 	})
 }
 
-// cutBehind has a client keep a lock by node 1 with its owner, node 0, and stops what
-// goes from there to the owner when a renewal has begun; its answer is held.
+// cutBehind makes node 1 keep alive a client's lock that node 0 owns. When a renewal has begun, it
+// holds the owner's answer and everything that node 1 sends to the owner.
 func cutBehind(ctx context.Context, t *testing.T, c *cluster.Cluster) (l *client.Lock, answer *cluster.Rule) {
 	t.Helper()
 	l, err := outside(ctx, t, c, "holder", 1).Acquire(ctx, placed(t, c, 0, cluster.Anyone), client.TTL(sceneTTL))
@@ -188,8 +188,8 @@ func cutBehind(ctx context.Context, t *testing.T, c *cluster.Cluster) (l *client
 	return l, answer
 }
 
-// Q3: a renewal counts from a keepalive that came before it began. Those that come
-// while its answer is under way prove nothing.
+// Q3: a renewal counts from a keepalive that came before the renewal began. Keepalives that come
+// while its answer is in flight prove nothing.
 func TestSimKeptAsOf(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
@@ -206,7 +206,7 @@ func TestSimKeptAsOf(t *testing.T) {
 	})
 }
 
-// A renewal that the owner has not confirmed is none, whatever became of it.
+// A renewal that the owner has not confirmed does not count, whatever happened to it.
 func TestSimKeptUnconfirmed(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
@@ -225,7 +225,7 @@ func TestSimKeptUnconfirmed(t *testing.T) {
 	})
 }
 
-// heard is what a session is told.
+// heard records what a session is told.
 type heard struct {
 	mu       sync.Mutex
 	renewed  map[uint64]uint64 // the newest keepalive by hold
@@ -254,8 +254,8 @@ func (h *heard) Ended(id uint64, err error) {
 	h.ended[id] = err
 }
 
-// What is attached lives as long as keepalives come, whoever owns it; only a session
-// that is asked to releases it.
+// An attached hold lives as long as keepalives come, whoever owns it. A session releases it only on
+// request.
 func TestSimSessionOfANode(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)

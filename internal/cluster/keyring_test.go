@@ -19,11 +19,11 @@ import (
 	"github.com/sgkandale/sharelock/mesh/keyring"
 )
 
-// sealed is a mesh whose gossip is encrypted, or is about to be.
+// sealed is a mesh whose gossip is encrypted, or will be.
 type sealed struct {
 	*cluster.Cluster
 	mode keyring.Mode
-	// first are keys that a node without any is given before it starts; file is the keys file.
+	// first holds the keys that a node without any gets before it starts; file is the keys file.
 	first keyring.Ring
 	file  string
 	log   logBuffer
@@ -66,13 +66,13 @@ func (s *sealed) start(t *testing.T) *sealed {
 	return s
 }
 
-// change makes a change at node i.
+// change changes the keyring through node i.
 func (s *sealed) change(ctx context.Context, i int, action sharelock.KeyringAction, key string) error {
 	_, err := s.Node(i).ChangeKeyring(ctx, sharelock.KeyringChange{Action: action, Key: key})
 	return err
 }
 
-// expect checks that all members have just one key and returns it.
+// expect checks that all members have exactly one key, and returns it.
 func (s *sealed) expect(ctx context.Context, t *testing.T, members int, encryption string) keyring.Key {
 	t.Helper()
 	got, err := s.Node(0).Keyring(ctx, true)
@@ -101,8 +101,8 @@ func (s *sealed) roll(ctx context.Context, t *testing.T) {
 	}
 }
 
-// The keys are rotated five times while locks are held and 200 are taken a second. Nothing fails,
-// nothing is lost, and the view stays as it is. A node that comes back has the key, one with the
+// The keys are rotated five times while locks are held and 200 are acquired a second. No call fails,
+// no lock is lost, and the view does not change. A node that comes back gets the key, one with the
 // old key stays outside, and no key is in the log.
 func TestSimKeyringRotatesUnderLoad(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestSimKeyringRotatesUnderLoad(t *testing.T) {
 				t.Error("the key is an old one")
 			}
 			secrets = append(secrets, k.Text())
-			time.Sleep(20 * time.Second) // longer than it takes gossip to declare somebody dead
+			time.Sleep(20 * time.Second) // longer than gossip takes to declare a node dead
 		}
 		load.stop(t)
 		locks.check(ctx, t, s.Client(1))
@@ -149,8 +149,8 @@ func TestSimKeyringRotatesUnderLoad(t *testing.T) {
 	})
 }
 
-// While a member is dead no change begins, whether it is in the view still or away with its seat.
-// When it is back, the change is repeated.
+// While a member is dead no change begins, whether the member is still in the view or only has its
+// seat. When it is back, the change is repeated.
 func TestSimKeyringWithDeadMember(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		ctx := patient(t)
@@ -178,8 +178,8 @@ func TestSimKeyringWithDeadMember(t *testing.T) {
 	})
 }
 
-// Who was away when a key was installed gets it when it is back. Who was away when the old key was
-// removed stays outside, says why, and is mended by hand.
+// A member that was away when a key was installed gets it when it is back. One that was away when the
+// old key was removed stays outside, says why, and is repaired by hand.
 func TestSimKeyringOfWhoWasAway(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		ctx := patient(t)
@@ -198,7 +198,7 @@ func TestSimKeyringOfWhoWasAway(t *testing.T) {
 
 		must(t, s.Stop(ctx, 2))
 		must(t, s.WaitAmong(ctx, 0, 1))
-		time.Sleep(time.Minute) // gossip has forgotten where it was
+		time.Sleep(time.Minute) // gossip has forgotten its address
 		_, err := s.Node(0).ChangeKeyring(ctx, sharelock.KeyringChange{Action: sharelock.RotateKeys, WithoutAbsent: true})
 		must(t, err)
 		must(t, s.Restart(ctx, 2))
@@ -222,7 +222,7 @@ func (s *sealed) mend(t *testing.T, i int, k keyring.Key) {
 	must(t, mesh.InstallGossipKey(s.dirs[i], k))
 }
 
-// Encryption is turned on in a mesh that lives, first with keys in the data directories, then with
+// Encryption is turned on in a running mesh, first with keys in the data directories, then with
 // files, and nothing fails.
 func TestSimKeyringMigrates(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {

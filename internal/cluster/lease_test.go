@@ -10,8 +10,8 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// V4: a node whose file names another lease than the mesh's takes the mesh's, in its first run, too. As
-// the leader it bears as long a silence as any other, and its elections begin as soon.
+// V4: a node whose configuration names another lease than the mesh's uses the mesh's, also in its first
+// run. As the leader it tolerates silence for as long as any other node, and its elections start as soon.
 func TestSimJoinerWithAnotherLease(t *testing.T) {
 	for _, configured := range []time.Duration{200 * time.Millisecond, 10 * time.Second} {
 		t.Run(configured.String(), func(t *testing.T) {
@@ -29,7 +29,7 @@ func TestSimJoinerWithAnotherLease(t *testing.T) {
 				})
 				ctx := patient(t)
 				must(t, c.WaitMembers(ctx, 3))
-				// Whoever leads goes and comes back, until the odd one leads.
+				// Kill and restart the leader until the node with the other lease is the leader.
 				for c.Leader() != odd {
 					i := c.Leader()
 					c.Kill(i)

@@ -23,17 +23,17 @@ import (
 	"github.com/sgkandale/sharelock/mesh/network"
 )
 
-// leavers are the HTTP connections of nodes. They know what a node can: whether its system
-// has taken an answer, and whether the node was told that the caller has gone.
+// leavers holds the HTTP connections of nodes. They know what a node can know: whether its system has
+// accepted an answer, and whether the node was told that the caller has gone.
 type leavers struct {
 	mu sync.Mutex // guards all below
-	// taken are the keys of grants whose answers the system has taken whole.
+	// taken holds the keys of grants whose answers the system has accepted completely.
 	taken map[string]bool
-	// conns are the connections by their addresses, see pair.
+	// conns holds the connections by their addresses, see pair.
 	conns map[string]*leaver
-	// came is closed when a connection comes, and made anew.
+	// came is closed and replaced when a connection arrives.
 	came chan struct{}
-	// gated: a grant is not written before the node has seen that its caller is gone.
+	// gated: a grant is not written before the node has noticed that its caller is gone.
 	gated bool
 }
 
@@ -45,13 +45,13 @@ func newLeavers() *leavers {
 type leaver struct {
 	net.Conn
 	all  *leavers
-	gone chan struct{} // closed when a read says that the caller has gone
+	gone chan struct{} // closed when a read reports that the caller has gone
 	once sync.Once     // of gone
-	shut chan struct{} // closed when the node has closed it
+	shut chan struct{} // closed when the node has closed the connection
 	done sync.Once     // of shut
 }
 
-// spied is a network that notes one listener's connections.
+// spied is a network that records one listener's connections.
 type spied struct {
 	network.Network
 	http string
@@ -123,7 +123,7 @@ func (c *leaver) Close() error {
 // pair names a connection.
 func pair(caller, node net.Addr) string { return caller.String() + " " + node.String() }
 
-// of waits for the node's end of a connection, and takes it off the list: the addresses may be used again.
+// of waits for the node's end of a connection, and removes it from the list: the addresses may be used again.
 func (ls *leavers) of(ctx context.Context, conn net.Conn) (*leaver, error) {
 	for {
 		ls.mu.Lock()
@@ -150,17 +150,17 @@ func wait(ctx context.Context, c <-chan struct{}) error {
 	}
 }
 
-// leaving is a way to leave an acquire.
+// leaving is a way to abandon an acquire.
 type leaving struct {
 	name string
 	// gated: see leavers. The caller leaves when it has been granted the key.
 	gated bool
-	// held: another client holds the key, and releases it when the caller has left; seen: when
-	// the node has seen so.
+	// held: another client holds the key, and releases it when the caller has left. seen: it does so
+	// when the node has noticed that.
 	held, seen bool
 	leave      func(conn *net.TCPConn) error
-	// clean: nothing can be written to these callers any more when they are granted the key. To
-	// one that has sent a FIN it can: it may still read.
+	// clean: nothing can be written to these callers when they are granted the key. To a caller that has
+	// sent a FIN something can be written: it may still read.
 	clean bool
 }
 
@@ -169,19 +169,19 @@ func reset(conn *net.TCPConn) error { return errors.Join(conn.SetLinger(0), conn
 
 func soon() { time.Sleep(time.Duration(rand.IntN(4000)) * time.Microsecond) }
 
-// Callers of HTTP acquires without a request id that go away, by RST and FIN, at each stage
-// leave no hold but those whose answers their node's system has taken.
+// HTTP callers without a request id disconnect by RST and FIN at each stage of an acquire. They
+// leave only holds whose answers their node's system has accepted.
 func TestHTTPCallersLeave(t *testing.T) {
 	all := newLeavers()
 	c := cluster.Start(t, cluster.Options{
-		Timing:  5 * time.Second,  // a machine that is busy loses no lease
-		MaxTTL:  10 * time.Minute, // no hold ends by itself
+		Timing:  5 * time.Second,  // a busy machine loses no lease
+		MaxTTL:  10 * time.Minute, // no hold expires
 		Without: []cluster.Invariant{cluster.Linearizable},
 		Configure: func(_ int, cfg *mesh.Config) {
 			cfg.Network = spied{cfg.Network, cfg.HTTPListen, all}
 		},
 	})
-	// The longstop.
+	// A limit for the case that the test hangs.
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	holder, err := c.Dial(ctx, client.Options{})
@@ -229,7 +229,7 @@ func TestHTTPCallersLeave(t *testing.T) {
 	must(t, holder.Close())
 }
 
-// halfClose closes the caller's half, and the other when the node has answered.
+// halfClose closes the caller's half, and the other half when the node has answered.
 func halfClose(conn *net.TCPConn) error {
 	if err := conn.CloseWrite(); err != nil {
 		return err
@@ -238,8 +238,8 @@ func halfClose(conn *net.TCPConn) error {
 	return errors.Join(err, conn.Close())
 }
 
-// arrived waits until somebody waits for a key, or holds it if nobody else does; or until the
-// call on a connection has been answered: the mesh may have had a bad moment.
+// arrived waits until somebody waits for the key, or holds it if nobody else does. It also returns when
+// the call on a connection was answered, because the mesh may have been unavailable for a moment.
 func arrived(ctx context.Context, c *client.Client, key string, way leaving, node *leaver) error {
 	for {
 		l, err := c.Get(ctx, key)
@@ -257,7 +257,7 @@ func arrived(ctx context.Context, c *client.Client, key string, way leaving, nod
 	}
 }
 
-// left acquires a key and leaves, and waits until the node is done with that.
+// left acquires a key, leaves, and waits until the node has finished with the request.
 func (ls *leavers) left(ctx context.Context, addr, key string, way leaving, holder *client.Client) error {
 	var lock *client.Lock
 	body := `{"wait":"0s","ttl":"300s"}`
@@ -273,7 +273,7 @@ func (ls *leavers) left(ctx context.Context, addr, key string, way leaving, hold
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // a second time mostly
+	defer conn.Close() //nolint:errcheck // usually for the second time
 	node, err := ls.of(ctx, conn)
 	if err != nil {
 		return err
@@ -299,6 +299,6 @@ func (ls *leavers) left(ctx context.Context, addr, key string, way leaving, hold
 			return err
 		}
 	}
-	// Its handler has ended then, and has released what it could not deliver.
+	// Then its handler has ended, and has released what it could not deliver.
 	return wait(ctx, node.shut)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/linear"
 )
 
-// TestLinearOutcomes: an error is a refusal only if it leaves nothing open.
+// TestLinearOutcomes: an error counts as a refusal only if it leaves nothing open.
 func TestLinearOutcomes(t *testing.T) {
 	answered := time.Now()
 	held := &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: []sharelock.Hold{{Token: 7, RequestID: "r", ClientID: "c"}}}
@@ -39,8 +39,8 @@ func TestLinearOutcomes(t *testing.T) {
 	}
 }
 
-// TestLinearizable: the end of a test sees what only the order of the calls shows,
-// and allows what is so only since a node was lost.
+// TestLinearizable: the check at the end of a test finds what only the order of the calls shows, and
+// allows what is possible only after the loss of a node.
 func TestLinearizable(t *testing.T) {
 	for name, c := range map[string]struct {
 		tell func(s story)

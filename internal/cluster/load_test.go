@@ -20,15 +20,14 @@ type grant struct {
 	at    time.Time
 }
 
-// load takes and releases keys, one worker a key, in a steady rhythm, until it is
-// stopped. Every worker has a client of its own that goes to another node when
-// one fails.
+// load acquires and releases keys, one worker for each key, at a fixed rate, until it is stopped. Every
+// worker has a client of its own that uses another node when one fails.
 type load struct {
 	stopped chan struct{}
 	workers sync.WaitGroup
 
 	mu     sync.Mutex
-	grants []grant // in the order of their time
+	grants []grant // ordered by time
 	failed []error
 	// news is closed and replaced at every grant.
 	news chan struct{}
@@ -81,7 +80,7 @@ func (l *load) add(g grant, err error) {
 	l.news = make(chan struct{})
 }
 
-// since gives the grants after a time, and a channel that is closed at the next.
+// since returns the grants after a time, and a channel that is closed at the next grant.
 func (l *load) since(at time.Time) ([]grant, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -92,7 +91,7 @@ func (l *load) since(at time.Time) ([]grant, <-chan struct{}) {
 	return slices.Clone(l.grants[i:]), l.news
 }
 
-// await waits until the grants after a time are as wanted.
+// await waits until the grants after a time satisfy ok.
 func (l *load) await(ctx context.Context, t *testing.T, at time.Time, what string, ok func([]grant) bool) {
 	t.Helper()
 	for {
@@ -120,8 +119,7 @@ func (l *load) keepOn(ctx context.Context, t *testing.T, keys []string) {
 	})
 }
 
-// stop ends the load and fails the test for every call that failed in a way that is
-// not allowed.
+// stop ends the load, and fails the test for every call that failed with an error that is not allowed.
 func (l *load) stop(t *testing.T, allowed ...error) []grant {
 	t.Helper()
 	close(l.stopped)
@@ -136,7 +134,7 @@ func (l *load) stop(t *testing.T, allowed ...error) []grant {
 	return l.grants
 }
 
-// longestGap is the longest time between two grants of one of these keys.
+// longestGap returns the longest time between two grants of one of these keys.
 func longestGap(grants []grant, keys []string, from, to time.Time) (gap time.Duration, of string) {
 	for _, key := range keys {
 		last := from

@@ -11,10 +11,9 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// Q3: the node tells the caller how long the request had waited when the send left
-// that was granted. It has measured that on its own clock; a fast one must not make
-// the caller trust the lock for longer than its owner keeps it. The invariants of the
-// cluster see it if it does.
+// Q3: the node tells the caller how long the request had waited when the send that was granted was
+// sent. The node has measured that on its own clock. A fast clock must not make the caller rely on
+// the lock for longer than its owner keeps it. The cluster's invariants would show that.
 func TestSimLongWaitAtAFastNode(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		exact := clock.Monotonic()

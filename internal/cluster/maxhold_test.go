@@ -12,14 +12,14 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// A lock with a longest time ends for its holder just then, though it is renewed and its owner
-// has crashed meanwhile, and goes to the next in line when the owner's time is over, a tenth
-// later: no sooner by the fastest clock, and not a TTL later either.
+// A lock with max_hold ends for its holder exactly then, although it is renewed and its owner has
+// crashed meanwhile. It goes to the next waiter when the owner's time is over, a tenth later: no
+// sooner by the fastest clock, and not a TTL later either.
 func TestSimMaxHold(t *testing.T) {
 	const longest = 40 * time.Second
 	for _, tc := range []struct {
 		name string
-		// rate is that of the nodes' clocks.
+		// rate is the rate of the nodes' clocks.
 		rate    float64
 		crashes []time.Duration
 		perMesh bool
@@ -93,8 +93,8 @@ func TestSimMaxHold(t *testing.T) {
 	}
 }
 
-// Metadata that was changed with a renewal is in all copies: after a crash of the owner it is
-// what Get and List show. A renewal by a session keeps it.
+// Metadata that a renewal has changed is in all copies: Get and List show it after a crash of the
+// owner. A renewal by a session keeps it.
 func TestSimMetadataSurvives(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		ctx := patient(t)
@@ -130,8 +130,8 @@ func TestSimMetadataSurvives(t *testing.T) {
 	})
 }
 
-// Who waits is told its place, through whatever node, and after a crash of the owner; and again
-// when it has changed.
+// A waiter is told its place, through any node and after a crash of the owner, and again when the
+// place has changed.
 func TestSimQueuePositions(t *testing.T) {
 	for _, transport := range []client.Transport{client.TransportPlain, client.TransportGRPC} {
 		virtual.Test(t, func(t *testing.T) {

@@ -12,14 +12,13 @@ import (
 	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
-// BenchmarkMesh takes locks and gives them back, with a client and three nodes in this
-// process that talk over loopback: the whole way of a call, from the client to the owner,
-// its backup and back. Its profile is the one that the nodes are built with, see
-// scripts/profile.
+// BenchmarkMesh acquires and releases locks, with a client and three nodes in this process that
+// communicate over loopback: the whole way of a call, from the client to the owner, its backup and
+// back. Its profile is used to build the nodes, see scripts/profile.
 func BenchmarkMesh(b *testing.B) { benchmarkMesh(b, cluster.NoTLS, 1024, 64) }
 
-// BenchmarkSecureMesh is BenchmarkMesh with TLS between the nodes and for the client, and once more
-// without; compare them in one run.
+// BenchmarkSecureMesh is BenchmarkMesh with TLS between the nodes and for the client, and also
+// without TLS. Compare both in one run.
 func BenchmarkSecureMesh(b *testing.B) {
 	for name, who := range map[string]cluster.TLS{"tls=off": cluster.NoTLS, "tls=on": cluster.TLSAll} {
 		b.Run(name, func(b *testing.B) { benchmarkMesh(b, who, 1024, 1) })
@@ -27,7 +26,7 @@ func BenchmarkSecureMesh(b *testing.B) {
 }
 
 func benchmarkMesh(b *testing.B, who cluster.TLS, workers ...int) {
-	// A lease that a busy machine can renew: TLS must not look slow because of an election.
+	// A lease that a busy machine can renew: an election must not make TLS look slow.
 	c := cluster.Start(b, cluster.Options{Nodes: 3, TLS: who, Timing: 2 * time.Second, MaxTTL: time.Minute})
 	var addrs []string
 	for i := range c.Len() {

@@ -10,7 +10,7 @@ import (
 	"github.com/sgkandale/sharelock/owner"
 )
 
-// ownedBy gives a key of node i.
+// ownedBy returns a key of node i.
 func ownedBy(t *testing.T, c *cluster.Cluster, i int) string {
 	t.Helper()
 	for _, key := range keysNamed("k", 200) {
@@ -22,17 +22,17 @@ func ownedBy(t *testing.T, c *cluster.Cluster, i int) string {
 	return ""
 }
 
-// TestSimMessages meets every way in which a rule treats messages.
+// TestSimMessages tries every action of a rule on messages.
 func TestSimMessages(t *testing.T) {
 	const away = 3 * time.Second
 	for _, test := range []struct {
 		name string
 		kind cluster.Kind
-		// from and to: 0 asks 1, which owns the key and has 2 as a backup.
+		// from and to: node 0 asks node 1, which owns the key and has node 2 as a backup.
 		from, to int
 		rule     func(c *cluster.Cluster, m cluster.Messages) *cluster.Rule
-		// atLeast and within bound how long the acquire takes: until the rule ends, unless a
-		// complaint (V6) has made a view before.
+		// atLeast and within bound the duration of the acquire: until the rule ends, unless a complaint
+		// (V6) has led to a view before.
 		atLeast, within time.Duration
 	}{
 		{"a call is held", cluster.Calls, 0, 1, (*cluster.Cluster).HoldMessages, time.Second, away + 2*time.Second},
@@ -75,8 +75,8 @@ func TestSimMessages(t *testing.T) {
 	}
 }
 
-// Q2: an id that was sent once is over with its release, so its call must not come
-// twice, whatever is repeated.
+// Q2: an id that was sent once is over with its release, so its call must not arrive twice, whatever
+// is repeated.
 func TestSimCallsComeOnce(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(t, cluster.Options{Net: cluster.Memory, MaxTTL: 10 * time.Second})

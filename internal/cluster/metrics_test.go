@@ -71,8 +71,8 @@ series:
 	return sum
 }
 
-// Three nodes count what their clients do. All metrics of the table are there, and nothing that a
-// client has chosen, a key or an id, is part of any of them.
+// Three nodes count what their clients do. All metrics of the table are shown, and none of them
+// contains anything that a client has chosen, such as a key or an id.
 func TestMetricsOfAMesh(t *testing.T) {
 	const mark = "zebra"
 	c := cluster.Start(t, cluster.Options{Without: []cluster.Invariant{cluster.Linearizable}})
@@ -106,7 +106,7 @@ func TestMetricsOfAMesh(t *testing.T) {
 	}
 	for _, s := range metrics.Sections() {
 		for _, f := range s.Families {
-			// These have a series only once there is a reason, or a file.
+			// These have a series only when there is a reason, or a file.
 			if !strings.Contains(shown, "# TYPE "+f.Name+" ") && !seldom[f.Name] {
 				t.Errorf("no node shows %s", f.Name)
 			}
@@ -148,7 +148,7 @@ func TestMetricsOfAMesh(t *testing.T) {
 	}
 }
 
-// seldom are the metrics that a healthy mesh does not show.
+// seldom holds the metrics that a healthy mesh does not show.
 var seldom = map[string]bool{
 	"sharelock_link_rtt_seconds": true, "sharelock_complaints_total": true, "sharelock_auth_failures_total": true,
 	"sharelock_tls_certificate_expiry_timestamp_seconds": true, "sharelock_reloads_total": true,

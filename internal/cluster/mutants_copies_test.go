@@ -16,11 +16,11 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// More schedules like those of mutants_test.go, about the one copy of a key: on the
-// move, lost, or too old; and about what is over.
+// More schedules like those of mutants_test.go: about the only copy of a key, which is moved, lost or
+// too old, and about requests that are over.
 
-// 4.1, G1: the only copy of a key moves with its key, alive, to a member that joins
-// and away from one that leaves. Whoever holds the key keeps it.
+// 4.1, G1: the only copy of a key moves with the key, without a loss, to a member that joins and away
+// from one that leaves. The holder keeps the key.
 func TestSimOnlyCopyMoves(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(t, cluster.Options{Net: cluster.Memory, Nodes: 2, MaxTTL: 20 * time.Second, Configure: copies(1)})
@@ -43,15 +43,15 @@ func TestSimOnlyCopyMoves(t *testing.T) {
 		must(t, err)
 		must(t, c.WaitMembers(ctx, 3))
 		held()
-		must(t, c.Stop(ctx, joined)) // who joined last is the last to be asked
+		must(t, c.Stop(ctx, joined)) // the member that joined last is asked last
 		must(t, c.WaitMembers(ctx, 2))
 		held()
 	})
 }
 
-// 4.3 and schedule 5: the owner dies with the only copy, and in the quarantine its
-// successor leaves. The quarantine goes with the key: it neither ends nor begins
-// again, and the tokens that follow are larger.
+// 4.3 and schedule 5: the owner dies with the only copy, and its successor leaves during the
+// quarantine. The quarantine moves with the key: it neither ends nor starts again, and later tokens
+// are larger.
 func TestSimQuarantineMoves(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const dead = 0
@@ -94,14 +94,14 @@ func others(c *cluster.Cluster, not ...int) []int {
 	return list
 }
 
-// 4.2 and schedule 2: a member that was cut off comes back with a copy of an epoch
-// that is over, and much longer than the one that was begun since.
+// 4.2 and schedule 2: a member that was cut off comes back with a copy of an old epoch, whose log is
+// much longer than that of the copy that was made since.
 func TestSimOldCopyComesBack(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) { oldCopy(t, false) })
 }
 
-// 4.2 and schedule 3: and whoever had the newer copy has restarted without it. Its
-// next incarnation is no witness that there was none.
+// 4.2 and schedule 3: the member with the newer copy has also restarted without it. Its next
+// incarnation is not a witness that there was none.
 func TestSimRestartedWitness(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) { oldCopy(t, true) })
 }
@@ -128,7 +128,7 @@ func oldCopy(t *testing.T, restart bool) {
 	must(t, c.WaitAmong(ctx, 1, 2))
 	newer := 1
 	if c.Leader() == newer {
-		newer = 2 // whose death is no reason for an election
+		newer = 2 // a member whose death causes no election
 	}
 	keys = slices.DeleteFunc(keys, func(key string) bool { return c.Owner(key) != newer })
 	if len(keys) == 0 {
@@ -151,7 +151,7 @@ func oldCopy(t *testing.T, restart bool) {
 	use(ctx, t, third)
 }
 
-// Q2: an id that comes again gets its grant, and when it is over, nothing.
+// Q2: a request id that is sent again gets its grant, or nothing when the request is over.
 func TestSimSameRequest(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(t, cluster.Options{Net: cluster.Memory})
@@ -172,7 +172,7 @@ func TestSimSameRequest(t *testing.T) {
 	})
 }
 
-// Q2: a release that comes late ends nobody else's hold.
+// Q2: a late release does not end another client's hold.
 func TestSimLateRelease(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(t, cluster.Options{Net: cluster.Memory})
@@ -190,7 +190,7 @@ func TestSimLateRelease(t *testing.T) {
 	})
 }
 
-// Q5: who came first is granted first.
+// Q5: the first waiter is granted first.
 func TestSimInLine(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(t, cluster.Options{Net: cluster.Memory})
@@ -210,20 +210,19 @@ func TestSimInLine(t *testing.T) {
 			}()
 			waitQueue(ctx, t, c, 0, "k", n+1)
 		}
-		_, err = cl.Get(ctx, "k") // the history sees the line
+		_, err = cl.Get(ctx, "k") // so that the history contains the queue
 		must(t, err)
 		pause(ctx, 50*time.Millisecond)
 		must(t, l.Release(ctx))
 		for range waiters {
 			must(t, <-done)
 		}
-		pause(ctx, 50*time.Millisecond) // whom the end of the mesh may overtake is another matter
+		pause(ctx, 50*time.Millisecond) // the end of the mesh may overtake waiters; that is another matter
 	})
 }
 
-// Q5: a waiter keeps its place when the node dies over which it came to the owner,
-// though its client takes a while to find another: long before a newer view, and so
-// an activation, could help it.
+// Q5: a waiter keeps its place when the node dies that forwarded it, although its client takes a
+// while to find another. This happens long before a newer view, and so an activation, could help.
 func TestSimForwardingNodeDies(t *testing.T) {
 	forwardingNodeEnds(t, true, func(_ context.Context, c *cluster.Cluster, i int) error {
 		c.Kill(i)
@@ -231,13 +230,13 @@ func TestSimForwardingNodeDies(t *testing.T) {
 	})
 }
 
-// The same of a node that stops in good order.
+// The same for a node that stops in good order.
 func TestSimForwardingNodeStops(t *testing.T) {
 	forwardingNodeEnds(t, false, func(ctx context.Context, c *cluster.Cluster, i int) error { return c.Stop(ctx, i) })
 }
 
-// forwardingNodeEnds ends a node over which a waiter came; sameView: before that can
-// make a new view.
+// forwardingNodeEnds ends the node that forwarded a waiter. sameView requires that this works before
+// there is a new view.
 func forwardingNodeEnds(t *testing.T, sameView bool, end func(ctx context.Context, c *cluster.Cluster, i int) error) {
 	t.Helper()
 	virtual.Test(t, func(t *testing.T) {
@@ -271,7 +270,7 @@ func forwardingNodeEnds(t *testing.T, sameView bool, end func(ctx context.Contex
 		waitQueue(ctx, t, c, owner, key, 2)
 		c.MemNet().Delay("clients", c.Name(backup), 200*time.Millisecond)
 		must(t, end(ctx, c, dead))
-		synctest.Wait() // until the owner has seen that its link to the node broke
+		synctest.Wait() // until the owner has noticed that its link to the node broke
 		must(t, l.Release(ctx))
 		for _, want := range []string{"first", "second"} {
 			if got := <-granted; got != want {

@@ -16,11 +16,11 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// This file has schedules in which a single rule stands between a mesh and a broken
-// invariant, because all the others that mostly guard the same thing are out of
-// the way. A storm seldom finds such a moment; `make mutants` needs it.
+// This file has schedules in which a single rule protects an invariant, because all other rules
+// that usually protect it, too, do not apply. A storm rarely finds such a moment; `make mutants`
+// needs it.
 
-// keyOwnedBy finds a key of node i, another than those in not.
+// keyOwnedBy returns a key of node i that is not in not.
 func keyOwnedBy(t *testing.T, c *cluster.Cluster, i int, not ...string) string {
 	t.Helper()
 	for _, key := range keysNamed("k", 100) {
@@ -39,16 +39,15 @@ func dial(ctx context.Context, t *testing.T, c *cluster.Cluster, name string, no
 	return cl
 }
 
-// use holds a lock for a moment and gives it back: a lock of no length overlaps with
-// nothing.
+// use holds a lock for a moment and releases it: a lock of no duration overlaps with nothing.
 func use(ctx context.Context, t *testing.T, l *client.Lock) {
 	t.Helper()
 	pause(ctx, 50*time.Millisecond)
 	must(t, l.Release(ctx))
 }
 
-// A2 and Q4, the second lock on the door: an owner that is cut off from everybody
-// but its client has the only copy, so that nothing but its lease tells it to stop.
+// A2 and Q4, the second line of defence: an owner that is cut off from all except its client has
+// the only copy, so only its lease tells it to stop.
 func TestSimCutOffOwner(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const cut = 0
@@ -71,9 +70,9 @@ func TestSimCutOffOwner(t *testing.T) {
 	})
 }
 
-// A3, the first lock on the door: an owner whose clock stands still never sees the
-// end of its lease. As long as one backup goes on without it, it can promise
-// nothing and knows nothing, whatever it is asked.
+// A3, the first line of defence: an owner whose clock stands still never notices the end of its
+// lease. As long as one backup continues without it, it can promise nothing, and must not answer
+// reads either.
 func TestSimClockStandsStill(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const cut = 0
@@ -119,8 +118,8 @@ func TestSimClockStandsStill(t *testing.T) {
 	})
 }
 
-// A longer TTL is in the copies before it is promised (A3): the owner dies after a
-// renewal that nobody else has seen.
+// A longer TTL is in the copies before it is promised (A3): the owner dies after a renewal that no
+// other node has seen.
 func TestSimLongerTTLIsNotLost(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const dead = 0
@@ -139,8 +138,8 @@ func TestSimLongerTTLIsNotLost(t *testing.T) {
 	})
 }
 
-// Q3: an owner whose clock is 9 % faster than its client's does not give the lock
-// away before the client knows that it has run out.
+// Q3: an owner whose clock is 9 % faster than its client's does not grant the lock to another client
+// before the first client knows that it has expired.
 func TestSimFastClock(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		exact := clock.Monotonic()
@@ -159,8 +158,7 @@ func TestSimFastClock(t *testing.T) {
 	})
 }
 
-// Q3: a client counts its lock's life from what it sent, however long the answer
-// took, and however long the answer to a renewal.
+// Q3: a client counts its lock's life from its send, however long the answer took, also for a renewal.
 func TestSimSlowAnswer(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const ttl = 2 * time.Second
@@ -184,7 +182,7 @@ func TestSimSlowAnswer(t *testing.T) {
 	})
 }
 
-// Q3: nor does a node count from the answer of an owner that is far away.
+// Q3: a node does not count from the answer of a distant owner either.
 func TestSimSlowOwner(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const far = 0
@@ -201,8 +199,7 @@ func TestSimSlowOwner(t *testing.T) {
 	})
 }
 
-// Q3: an answer that names an earlier send says nothing of the newest, which may
-// never arrive.
+// Q3: an answer to an earlier send says nothing about the newest send, which may never arrive.
 func TestSimWhichSend(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const far = 0
@@ -223,8 +220,8 @@ func TestSimWhichSend(t *testing.T) {
 			_, _ = second.Acquire(short, key, client.TTL(ttl), client.Wait(20*time.Second), client.NoRenew())
 		}()
 		at := func(d time.Duration) { pause(ctx, d-time.Since(began)) }
-		// It is sent again every second. The third send is granted, the answer comes
-		// after the fourth has left, and that one gets lost.
+		// It is sent again every second. The third send is granted, the answer arrives after the fourth
+		// send, and that one is lost.
 		at(2100 * time.Millisecond)
 		c.Delay(far, 1, 950*time.Millisecond)
 		must(t, l.Release(ctx))

@@ -22,25 +22,25 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// exampleToken is the token in the examples of openapi.yaml. When they are executed, that of the
-// hold takes its place.
+// exampleToken is the token in the examples of openapi.yaml. When they are executed, the token of the
+// hold replaces it.
 const exampleToken = "4294967297"
 
-// exampleOrder is the order in which the examples are executed: a lock is taken, looked at, renewed
-// and released, then the original's API, and at last the node leaves.
+// exampleOrder is the order in which the examples are executed: a lock is acquired, read, renewed and
+// released, then the original API is used, and at the end the node leaves.
 var exampleOrder = []string{
 	"openapi", "healthz", "readyz", "metrics", "page", "getMesh", "getRing", "getActivity", "locate", "whoAmI",
 	"signIn", "signOut", "getLogLevel", "setLogLevel", "acquire", "get", "list", "checkToken", "renew", "release", "history", "ping", "originalLock", "originalUnlock", "leave",
 }
 
-// noExample are the operations that cannot be executed as they stand.
+// noExample holds the operations that cannot be executed as written.
 var noExample = map[string]bool{
 	"asset": true,
 	"watch": true, // it does not end
 }
 
-// Every example of the description of the API works against a real node, and is answered as the
-// description says.
+// Every example of the API description works against a real node, and the answer matches the
+// description.
 func TestOpenAPIExamples(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{
 		Nodes: 1, MaxTTL: time.Minute, Without: []cluster.Invariant{cluster.Linearizable},
@@ -72,11 +72,11 @@ type examples struct {
 	base string
 	web  *http.Client
 	doc  *openapi3.T
-	// token is that of the hold.
+	// token is the token of the hold.
 	token string
 }
 
-// fetch returns the description, as the node serves it.
+// fetch returns the description as the node serves it.
 func (x *examples) fetch(ctx context.Context) []byte {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, x.base+"/openapi.yaml", nil)
 	must(x.t, err)
@@ -150,7 +150,7 @@ func (x *examples) request(ctx context.Context, route *routers.Route) {
 	x.check(ctx, route, req, body, inPath, resp, answer)
 }
 
-// check compares an exchange with its description.
+// check compares an exchange with the description.
 func (x *examples) check(ctx context.Context, route *routers.Route, req *http.Request, body []byte, inPath map[string]string, resp *http.Response, answer []byte) {
 	x.t.Helper()
 	req.Body = io.NopCloser(bytes.NewReader(body))

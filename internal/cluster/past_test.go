@@ -14,7 +14,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// ends are why the holds of a history have ended, the newest first.
+// ends returns why the holds of a history have ended, newest first.
 func ends(h sharelock.History) (list []string) {
 	for _, e := range h.Entries {
 		list = append(list, e.ClientID+" "+string(e.End))
@@ -22,7 +22,7 @@ func ends(h sharelock.History) (list []string) {
 	return list
 }
 
-// A backup knows as much as the owner, and the owner's loss changes nothing.
+// A backup knows as much as the owner, and the loss of the owner changes nothing.
 func TestSimPast(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
@@ -74,7 +74,7 @@ func TestSimPast(t *testing.T) {
 	})
 }
 
-// work makes clients take and release keys until ctx ends.
+// work makes clients acquire and release keys until ctx ends.
 func work(ctx context.Context, t *testing.T, c *cluster.Cluster, clients, keys int) *sync.WaitGroup {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -95,7 +95,7 @@ func work(ctx context.Context, t *testing.T, c *cluster.Cluster, clients, keys i
 	return &wg
 }
 
-// Who held a key is known for all times after a kill and a rolling restart.
+// The holders of a key are known for all times, also after a kill and a rolling restart.
 func TestSimPastOverRestarts(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
@@ -123,7 +123,7 @@ func TestSimPastOverRestarts(t *testing.T) {
 	})
 }
 
-// What an owner has decided alone did not happen, though its own record has it.
+// A decision that only the owner knew did not happen, although the owner's own record has it.
 func TestSimPastOfALostOwner(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
@@ -131,7 +131,7 @@ func TestSimPastOfALostOwner(t *testing.T) {
 		cl := outside(t.Context(), t, c, "user", 2, 1)
 		held, err := cl.Acquire(t.Context(), key, client.TTL(sceneMax))
 		must(t, err)
-		// The release reaches the owner, and nobody else. The next owner gets it a second time.
+		// The release reaches only the owner. The next owner gets it a second time.
 		stuck := c.HoldMessages(cluster.Messages{From: 0, To: 1, Kinds: []cluster.Kind{cluster.Entries}})
 		released := make(chan error, 1)
 		go func() { released <- held.Release(t.Context()) }()

@@ -13,7 +13,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// Q7: holds, waiters and request ids stay those of their principals when their owner dies, whatever
+// Q7: holds, waiters and request ids stay those of their principals when their owner dies, whichever
 // node takes the calls.
 func TestSimPrincipalsOutliveTheOwner(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
@@ -26,7 +26,7 @@ func TestSimPrincipalsOutliveTheOwner(t *testing.T) {
 		h, err := c.Node(1).Acquire(ci, get)
 		must(t, err)
 		granted := make(chan sharelock.Hold, 1)
-		go func() { // the same id of another principal waits
+		go func() { // another principal waits with the same id
 			h, err := c.Node(2).Acquire(apps, get)
 			if err != nil || h.Principal != "apps/x" {
 				t.Errorf("%s: the other principal is answered %+v, %v", invariant.OwnHolds, h, err)

@@ -20,15 +20,15 @@ import (
 )
 
 const (
-	// proxyIdle is for how long the proxy of these tests keeps a connection that says nothing.
+	// proxyIdle is how long the proxy of these tests keeps a silent connection.
 	proxyIdle = time.Minute
-	// slice is how long docs/clients.md has an HTTP client wait in one request at most.
+	// slice is the longest wait that docs/clients.md recommends for one request of an HTTP client.
 	slice = 25 * time.Second
-	// longWait is the wait of these tests, which the proxy would cut thrice.
+	// longWait is the wait in these tests, which the proxy would cut three times.
 	longWait = 4 * time.Minute
 )
 
-// proxied is a connection through a proxy that ends it, for both sides, when neither has said
+// proxied is a connection through a proxy that closes it on both sides when neither has sent
 // anything for proxyIdle.
 type proxied struct {
 	net.Conn
@@ -48,7 +48,7 @@ func (p *proxy) dial(ctx context.Context, addr string) (net.Conn, error) {
 	}
 	return &proxied{conn, time.AfterFunc(proxyIdle, func() {
 		p.cut.Add(1)
-		_ = conn.Close() // it may have been closed
+		_ = conn.Close() // it may have been closed already
 	})}, nil
 }
 
@@ -106,8 +106,8 @@ func tokenless(token string) error {
 	return nil
 }
 
-// inSlices is post as docs/clients.md has it done: one request after the other, each at
-// another node, with one request id and what is left of the wait.
+// inSlices is post as docs/clients.md recommends: one request after the other, each at another node,
+// with one request id and the rest of the wait.
 func (p *proxy) inSlices(ctx context.Context, key, id string, wait time.Duration) (token string, requests int, _ error) {
 	for end := time.Now().Add(wait); ; {
 		trying, cancel := context.WithTimeout(ctx, slice)
@@ -120,9 +120,8 @@ func (p *proxy) inSlices(ctx context.Context, key, id string, wait time.Duration
 	}
 }
 
-// A long wait over HTTP behind a proxy that cuts silent requests: in one piece it is cut; in
-// slices with one request id it keeps its place before those that came later, and is granted
-// once (Q5).
+// A long wait over HTTP behind a proxy that cuts silent requests. In one piece it is cut. In slices
+// with one request id it keeps its place before those that came later, and is granted once (Q5).
 func TestSimHTTPWaitInSlices(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
@@ -194,8 +193,8 @@ func TestSimHTTPWaitInSlices(t *testing.T) {
 	})
 }
 
-// The Go client behind the same proxy waits in one piece, over both transports, and keeps an
-// idle lock: it says something all the time.
+// The Go client behind the same proxy waits in one piece, over both transports, and keeps an idle
+// lock, because it sends pings and keepalives.
 func TestSimClientBehindAProxy(t *testing.T) {
 	for _, transport := range []client.Transport{client.TransportPlain, client.TransportGRPC} {
 		t.Run(fmt.Sprint(transport), func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// limitOf configures nodes that let each principal have so many holds in the whole mesh.
+// limitOf configures nodes that allow each principal n holds in the whole mesh.
 func limitOf(n int) func(int, *mesh.Config) {
 	return func(_ int, cfg *mesh.Config) {
 		cfg.Hooks.PrincipalLimits = func(string) (int, int) { return n, 0 }
@@ -25,7 +25,7 @@ func limitOf(n int) func(int, *mesh.Config) {
 }
 
 // Q8: a principal gets exactly as many holds as it may have, whichever nodes are asked, own the keys,
-// die and come back; others are not concerned.
+// die and come back. Other principals are not affected.
 func TestSimQuotaOfAPrincipal(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const most = 5
@@ -38,7 +38,7 @@ func TestSimQuotaOfAPrincipal(t *testing.T) {
 			return c.Node(node).Acquire(ctx, sharelock.AcquireRequest{Key: key, ClientID: "c", TTL: time.Minute})
 		}
 		var holds []sharelock.Hold
-		for i := range 2 * most { // one after the other: each of the first is admitted
+		for i := range 2 * most { // one after the other: the first most are admitted
 			h, err := try(ci, i%3, fmt.Sprint("k", i))
 			if i < most {
 				must(t, err)
@@ -49,7 +49,7 @@ func TestSimQuotaOfAPrincipal(t *testing.T) {
 		}
 		_, err := try(caller.With(ctx, caller.Caller{Principal: "other"}), 0, "other")
 		must(t, err)
-		// What is held is renewed and released whatever is counted.
+		// Held locks can be renewed and released, whatever the count.
 		for _, h := range holds {
 			_, err := c.Node(0).Renew(ci, h.Key, h.Token, 0, nil)
 			must(t, err)

@@ -2,5 +2,5 @@
 
 package cluster_test
 
-// slower is how many times a test costs more under the race detector, about.
+// slower is roughly how much slower a test is under the race detector.
 const slower = 10

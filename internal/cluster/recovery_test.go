@@ -13,13 +13,13 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// The data directories of two of three nodes are lost. The third one says so and what can be
-// done; with Recover it refuses while another node answers, then serves alone: every
-// partition in quarantine, with larger tokens. The old directory of another member is
-// refused, an empty one joins.
+// Two of three nodes lose their data directories. The third one reports that and what can be done.
+// With Recover it refuses while another node answers. Then it serves alone: every partition is in
+// quarantine, and tokens are larger. The old directory of another member is refused, an empty one
+// joins.
 func TestSimRecovery(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
-		var recovers [3]bool // one start of a node at a time
+		var recovers [3]bool // the starts of one node do not overlap
 		var logs [3]logText
 		var dirs [3]string
 		c := cluster.Start(inRAM(t), cluster.Options{

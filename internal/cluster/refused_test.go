@@ -13,9 +13,9 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// Acquires are granted, somebody sees that, and the grants are lost with their owner
-// before the answers arrive. After the quarantine the ids stand behind those of
-// another, and their wait ends: what was granted is refused, and nothing is wrong.
+// Acquires are granted, another client sees that, and the grants are lost with their owner before the
+// answers arrive. After the quarantine the ids wait behind another client, and their wait ends. So
+// acquires that had been granted are refused, and that is correct.
 func TestSimRefusedAfterLoss(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const dead, next = 1, 2
@@ -54,7 +54,7 @@ func TestSimRefusedAfterLoss(t *testing.T) {
 				t.Fatalf("nobody sees the grant of %q: %v", key, err)
 			}
 		}
-		// Whatever node 0 sends to the next owner comes after the acquires of the other.
+		// Everything that node 0 sends to the next owner arrives after the acquires of the other client.
 		c.DelayMessages(cluster.Messages{From: 0, To: next, Kinds: []cluster.Kind{cluster.Calls}}, time.Second, 0)
 		c.Kill(dead)
 		for _, key := range keys {

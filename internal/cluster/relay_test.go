@@ -16,7 +16,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// V6a: what the chosen member of a cut pair holds goes through the leader to the other one, also when it
+// V6a: what the chosen member of a cut pair holds reaches the other one through the leader, also if it
 // is many MiB.
 func TestSimManyMiBThroughTheLeader(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
@@ -31,13 +31,13 @@ func TestSimManyMiBThroughTheLeader(t *testing.T) {
 		ctx := patient(t)
 		must(t, c.WaitMembers(ctx, 3))
 		role := roles(c)
-		stays, goes := role[1], role[2] // V6 chooses of a pair the one that joined last
+		stays, goes := role[1], role[2] // V6 chooses, of a pair, the member that joined last
 		p := movesTo(t, c, partitions, goes, stays)
 		holder := outside(ctx, t, c, "holder")
 		locks := holdLarge(ctx, t, holder, p, partitions, many)
 		c.Cut(stays, goes)
 		c.Cut(goes, stays)
-		// A call that one of the two forwards to the other is what the cut is noticed by.
+		// The cut is noticed by a call that one of the two forwards to the other.
 		l, err := c.Client(stays).Acquire(ctx, keyOf(p, partitions, many), client.Wait(time.Minute))
 		must(t, err)
 		must(t, l.Release(ctx))
@@ -50,7 +50,7 @@ func TestSimManyMiBThroughTheLeader(t *testing.T) {
 	})
 }
 
-// movesTo returns a partition that node from owns, and node to when from is off the ring.
+// movesTo returns a partition that node from owns, and that node to owns when from is off the ring.
 func movesTo(t *testing.T, c *cluster.Cluster, partitions uint32, from, to int) uint32 {
 	t.Helper()
 	v := ring.View{Epoch: 1, Replicas: 1, Placement: ring.Placement}
@@ -80,7 +80,7 @@ func keyOf(partition, partitions uint32, i int) string {
 	}
 }
 
-// holdLarge takes n locks of a partition with as much metadata as they may have.
+// holdLarge acquires n locks of a partition with the maximum metadata.
 func holdLarge(ctx context.Context, t *testing.T, cl *client.Client, partition, partitions uint32, n int) []*client.Lock {
 	t.Helper()
 	data := map[string]string{"data": strings.Repeat("x", sharelock.MaxMetadataBytes-4)}

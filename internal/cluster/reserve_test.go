@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestReservation: a port refuses while nobody listens, is given to nobody else,
-// and comes back as it was.
+// TestReservation: a port refuses connections while nobody listens, is given to no other process, and
+// can be listened on again.
 func TestReservation(t *testing.T) {
 	t.Parallel()
 	r, err := reserve()
@@ -47,8 +47,8 @@ func TestReservation(t *testing.T) {
 	}
 }
 
-// TestReservedPackets: packets reach whoever has the socket open now, not those
-// that were sent before; and closing it ends a read.
+// TestReservedPackets: packets reach the process that has the socket open now, but not those that
+// were sent before; closing the socket ends a read.
 func TestReservedPackets(t *testing.T) {
 	t.Parallel()
 	r, err := reserve()

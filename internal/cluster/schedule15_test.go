@@ -13,9 +13,9 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// Schedule 15: never stuck.
+// Schedule 15: the mesh never gets stuck.
 
-// A and B do not reach each other, both reach the leader.
+// A and B do not reach each other; both reach the leader.
 func TestSchedule15aBrokenPair(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 3, 2), patient(t)
@@ -29,14 +29,14 @@ func TestSchedule15aBrokenPair(t *testing.T) {
 		begin := time.Now()
 		l, err := cl.Acquire(ctx, key, client.TTL(sceneTTL), client.Wait(time.Minute))
 		must(t, err)
-		// V6: after a second of waiting, said twice; V6a: nobody is waited out.
+		// V6: after a second of waiting, reported twice. V6a: no lease is waited for.
 		if took, most := time.Since(begin), time.Second+2*sceneLease/5+sceneLease/2; took > most {
 			t.Errorf("the key serves again after %v, want %v", took, most)
 		}
 		must(t, l.Release(ctx))
-		// V6a: it goes when it was told of every partition.
+		// V6a: it leaves when it has been told of every partition.
 		until(ctx, t, "one is out", func() bool { return len(members(c, leader)) == 2 })
-		// V3: who was evicted is not admitted while it does not reach all that stay.
+		// V3: a member that was evicted is not admitted while it does not reach all that stay.
 		stop := never(t, "admitted though it does not reach all members", func() bool { return len(members(c, leader)) != 2 })
 		pause(ctx, 30*time.Second)
 		stop()
@@ -45,8 +45,8 @@ func TestSchedule15aBrokenPair(t *testing.T) {
 	})
 }
 
-// One of two members does not reach the other, in every pair and direction, the leader's
-// too, whether that joined first or last: somebody goes, and all keys serve again.
+// One of two members does not reach the other, for every pair and direction, including the leader,
+// whether the leader joined first or last. One of them leaves, and all keys are served again.
 func TestSchedule15aOneWay(t *testing.T) {
 	for k, last := range []bool{false, true} {
 		for i := range 3 {
@@ -64,7 +64,7 @@ func TestSchedule15aOneWay(t *testing.T) {
 func oneWay(t *testing.T, i, j int, last bool) {
 	c, ctx := scene(t, 3, 2), patient(t)
 	if last {
-		// Who leads is restarted, and joins last; then others lead, until it is the one.
+		// Restart the leader, so that it joins last. Then other leaders follow until it is the leader again.
 		young := c.Leader()
 		must(t, c.Stop(ctx, young))
 		must(t, c.Restart(ctx, young))
@@ -109,8 +109,8 @@ func oneWay(t *testing.T, i, j int, last bool) {
 	t.Logf("all keys serve after %v", worst)
 	most := 3 * sceneLease
 	if i == c.Leader() {
-		// Nothing of what the leader passes on arrives: the member is deaf after 2 L (V6a),
-		// and removed by V5.
+		// Nothing that the leader relays arrives. The member counts as deaf after 2 L (V6a), and V5 removes
+		// it.
 		most = time.Second + 2*sceneLease/5 + 2*sceneLease + sceneLease*11/10 + sceneLease/4
 	}
 	if worst > most {
@@ -120,7 +120,7 @@ func oneWay(t *testing.T, i, j int, last bool) {
 	must(t, c.WaitMembers(ctx, 3))
 }
 
-// A is paused for less than its lease, and then complains about everybody.
+// A is paused for less than its lease, and then complains about all others.
 func TestSchedule15bPausedComplainer(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const lease = 4 * time.Second
@@ -199,11 +199,11 @@ func TestSchedule15cFlapping(t *testing.T) {
 			admitted++
 		}
 		t.Logf("%d crashes, %d views; %d locks, the slowest after %v", crashes, admitted, served, slowest)
-		// V3: admissions back off, so that most of its crashes are nobody's concern.
+		// V3: admissions back off, so most of its crashes do not affect the mesh.
 		if admitted > crashes/3 {
 			t.Errorf("%d crashes made %d views", crashes, admitted)
 		}
-		// V5: each crash of a member that is in costs the keys that it backs up 1.1 L.
+		// V5: each crash of a member costs the keys that it backs up 1.1 L.
 		if most := 4*sceneLease + time.Second; slowest > most {
 			t.Errorf("a lock took %v, want at most %v", slowest, most)
 		}
@@ -269,7 +269,7 @@ func TestSchedule15eGossip(t *testing.T) {
 	})
 }
 
-// An acknowledgement is lost, and the link re-opened.
+// An acknowledgement is lost, and the link is opened again.
 func TestSchedule15fLostAcknowledgement(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 3, 2), patient(t)

@@ -14,9 +14,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// (b), (c), (d), (l) A crash after somebody was chosen because of a cut pair: before the
-// mark, while a member is marked, and after. The leader crashes, too, so that the next one
-// finds the mark.
+// (b), (c), (d), (l) A crash after a member was chosen because of a cut pair: before the mark, while a
+// member is marked, and after it. The leader crashes, too, so that the next leader finds the mark.
 func TestSchedule16bCrashAfterTheChoice(t *testing.T) {
 	for k, crashed := range []int{0, 1} {
 		for i, after := range []time.Duration{time.Second, 1900 * time.Millisecond, 2200 * time.Millisecond} {
@@ -29,8 +28,8 @@ func TestSchedule16bCrashAfterTheChoice(t *testing.T) {
 	}
 }
 
-// (e) Three nodes: two of them are cut, and the third crashes, so that there is no majority
-// until the pair is whole. What was held is there then.
+// (e) Three nodes: two of them are cut, and the third crashes, so there is no majority until the pair
+// is whole. Then all locks are still held.
 func TestSchedule16eThreeNodes(t *testing.T) {
 	for _, crashed := range []int{0, 2} {
 		i, j := 1, 2
@@ -51,8 +50,8 @@ func TestSchedule16fTwoPairs(t *testing.T) {
 	}
 }
 
-// (h) A member that renews and answers nothing else: the mesh does not wait for it for
-// ever. It is chosen, and is deaf also to the leader's mailbox.
+// (h) A member renews but answers nothing else. The mesh does not wait for it for ever: it is
+// chosen, and does not answer through the leader's mailbox either.
 func TestSchedule16hDeafMember(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 4, 2), patient(t)
@@ -73,8 +72,8 @@ func TestSchedule16hDeafMember(t *testing.T) {
 	})
 }
 
-// (j) R = 1 and no fault at all: members are asked to leave one right after the other. Who
-// holds no copy may be the last witness, so that it stays until it was told of all.
+// (j) R = 1 and no fault: members are asked to leave one right after the other. A member without a
+// copy may be the last witness, so it stays until it was told of all partitions.
 func TestSchedule16jTwoLeave(t *testing.T) {
 	for _, apart := range []time.Duration{0, 20 * time.Millisecond, 200 * time.Millisecond} {
 		t.Run(apart.String(), func(t *testing.T) {
@@ -120,7 +119,7 @@ func holdMany(ctx context.Context, t *testing.T, cl *client.Client) []*client.Lo
 	return locks
 }
 
-// wantKept checks that locks are held still.
+// wantKept checks that locks are still held.
 func wantKept(ctx context.Context, t *testing.T, cl *client.Client, locks []*client.Lock) {
 	t.Helper()
 	for _, l := range locks {
@@ -132,8 +131,8 @@ func wantKept(ctx context.Context, t *testing.T, cl *client.Client, locks []*cli
 	}
 }
 
-// (k) The leader cannot call a member, which calls the leader: what is relayed goes by calls
-// of the member. And the other way: the member cannot call the leader.
+// (k) The leader cannot call a member that can call the leader: relayed messages use calls of the
+// member. And the reverse: the member cannot call the leader.
 func TestSchedule16kOneWay(t *testing.T) {
 	for k, x := range []cut{{0, 3, true}, {3, 0, true}} {
 		for i, crash := range [][]int{nil, {1}} {
@@ -146,7 +145,7 @@ func TestSchedule16kOneWay(t *testing.T) {
 	}
 }
 
-// (m) Two joiners whose link is cut: both are not in for long, the others serve, and what
+// (m) Two joiners whose link is cut: they are not both members for long, the others serve, and what
 // one of them came to own is not lost.
 func TestSchedule16mTwoJoiners(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
@@ -166,7 +165,7 @@ func TestSchedule16mTwoJoiners(t *testing.T) {
 		}
 		trouble{}.served(ctx, t, c, time.Now())
 		pause(ctx, 10*sceneLease)
-		// One of the pair stays out, as it does not reach the other one.
+		// One of the pair stays out, because it does not reach the other one.
 		stop := never(t, string(invariant.Quiet)+": both of a cut pair are in", func() bool { return len(members(c, role[0])) > 3 })
 		epoch := c.Epoch()
 		pause(ctx, 30*time.Second)
@@ -180,8 +179,8 @@ func TestSchedule16mTwoJoiners(t *testing.T) {
 	})
 }
 
-// (n) A plain crash, of a member or of the leader: one wait, one view, and leadership moves
-// only if the leader is gone.
+// (n) A simple crash, of a member or of the leader: one wait, one view, and the leader changes only
+// if it was the one that crashed.
 func TestSchedule16nPlainCrash(t *testing.T) {
 	for _, crashed := range []int{0, 2} {
 		t.Run(fmt.Sprintf("%d crashes", crashed), func(t *testing.T) {
@@ -209,8 +208,8 @@ func TestSchedule16nPlainCrash(t *testing.T) {
 	}
 }
 
-// (p) A process is killed and restarted within a second, with a renewal in flight: it is
-// admitted after V5, and not refused for good.
+// (p) A process is killed and restarted within a second, with a renewal in flight. It is admitted
+// after V5, and not refused for ever.
 func TestSchedule16pRestartAtOnce(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 4, 2), patient(t)
@@ -231,9 +230,9 @@ func TestSchedule16pRestartAtOnce(t *testing.T) {
 	})
 }
 
-// A voter that has started again is the only one that a cut member still calls, and is not
-// in the view yet when that member has been silent for too long: it leads then (V5), and
-// what only the cut member holds is not lost.
+// A voter that has restarted is the only one that a cut member still calls, and is not in the view
+// yet when that member has been silent for too long. It becomes the leader then (V5), and what only
+// the cut member holds is not lost.
 func TestSchedule16JoiningVoter(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 3, 2), patient(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// Schedule 16: the last copy and a cut pair. Every lock that was held before is held
-// after, and partitions are served while a majority of the voters reach each other.
+// Schedule 16: the last copy and a cut pair. Every lock that was held before is held after, and
+// partitions are served while a majority of the voters reach each other.
 
 // cut is one direction between two nodes.
 type cut struct {
@@ -27,11 +27,11 @@ type cut struct {
 	wall bool
 }
 
-// trouble is a crash beside cuts.
+// trouble is a set of cuts and crashes.
 type trouble struct {
 	nodes, replicas int
 	cuts            []cut
-	// crash are the nodes that crash, so long after the cuts; a negative time is before.
+	// crash lists the nodes that crash, after the cuts by the time after, which may be negative.
 	crash []int
 	after time.Duration
 }
@@ -50,7 +50,7 @@ func (tr trouble) String() string {
 // both cuts a pair in both directions.
 func both(i, j int) []cut { return []cut{{from: i, to: j}, {from: j, to: i}} }
 
-// waysToCut are the ways in which a pair can be cut, by name.
+// waysToCut returns the ways in which a pair can be cut, by name.
 func waysToCut(i, j int) map[string][]cut {
 	return map[string][]cut{"both": both(i, j), "wall": {{i, j, true}}, "wall back": {{j, i, true}}}
 }
@@ -58,15 +58,15 @@ func waysToCut(i, j int) map[string][]cut {
 // keptLocks is how many locks are held: enough for some in every replica set.
 const keptLocks = 60
 
-// run lets the trouble come and go. Roles are by number: node 0 is the leader, and nodes
-// are numbered in the order in which they joined otherwise.
+// run applies the trouble and ends it. Nodes are numbered by role: node 0 is the leader, the others
+// follow in the order in which they joined.
 func (tr trouble) run(t *testing.T) {
 	t.Helper()
 	c, ctx := scene(t, tr.nodes, tr.replicas), patient(t)
 	role := roles(c)
 	holder := outside(ctx, t, c, "holder")
 	locks := holdMany(ctx, t, holder)
-	pause(ctx, sceneLease) // every member knows the voters, and has called them
+	pause(ctx, sceneLease) // every member knows the voters and has called them
 	voters := votersOf(c)
 	alive := func(i int) bool { return !slices.ContainsFunc(tr.crash, func(k int) bool { return role[k] == i }) }
 	stop := sync.OnceFunc(never(t, string(invariant.NothingLost)+": a partition is in quarantine", func() bool {
@@ -117,7 +117,7 @@ func (tr trouble) run(t *testing.T) {
 	wantKept(ctx, t, holder, locks)
 }
 
-// served checks that all partitions are served again though nothing is mended.
+// served checks that all partitions are served again although nothing was repaired.
 func (tr trouble) served(ctx context.Context, t *testing.T, c *cluster.Cluster, begin time.Time) {
 	t.Helper()
 	cl := outside(ctx, t, c, "asker")
@@ -136,14 +136,13 @@ func (tr trouble) served(ctx context.Context, t *testing.T, c *cluster.Cluster, 
 	}
 	wg.Wait()
 	t.Logf("all served %v after the trouble", time.Since(begin))
-	// Two silences, a complaint, a deaf member; and a hand-over before.
+	// Two silences, a complaint and a deaf member, and a hand-over before.
 	if took, most := time.Since(begin), 9*sceneLease; took > most {
 		t.Errorf("all partitions are served %v after the trouble, want %v", took, most)
 	}
 }
 
-// majority reports whether some voter that lives reaches a majority of all, itself
-// included.
+// majority reports whether some live voter reaches a majority of all voters, including itself.
 func (tr trouble) majority(role, voters []int, alive func(int) bool) bool {
 	reaches := func(i, j int) bool {
 		for _, x := range tr.cuts {
@@ -164,7 +163,7 @@ func (tr trouble) majority(role, voters []int, alive func(int) bool) bool {
 	})
 }
 
-// roles are the nodes by role: the leader first, the others as they joined.
+// roles returns the nodes by role: the leader first, the others as they joined.
 func roles(c *cluster.Cluster) []int {
 	leader := c.Leader()
 	role := []int{leader}
@@ -189,8 +188,8 @@ func votersOf(c *cluster.Cluster) (list []int) {
 	return list
 }
 
-// Four nodes: each crashes beside each pair of the others that is cut, in every direction,
-// the leader among them.
+// Four nodes: each crashes while each pair of the others, with or without the leader, is cut in
+// every direction.
 func TestSchedule16aCrashBesideACutPair(t *testing.T) {
 	row := 0
 	for crashed := range 4 {
@@ -201,7 +200,7 @@ func TestSchedule16aCrashBesideACutPair(t *testing.T) {
 				}
 				for name, cuts := range waysToCut(i, j) {
 					if name != "both" && os.Getenv(moreTroubles) == "" {
-						continue // seconds of time
+						continue // takes seconds of real time
 					}
 					if row++; sparse(row - 1) {
 						continue
@@ -216,7 +215,7 @@ func TestSchedule16aCrashBesideACutPair(t *testing.T) {
 	}
 }
 
-// R = 1 and no crash: both of a cut pair hold what nobody else has.
+// R = 1 and no crash: both nodes of a cut pair hold what no other node has.
 func TestSchedule16iOneCopy(t *testing.T) {
 	most := 3
 	if os.Getenv(moreTroubles) != "" {
@@ -227,7 +226,7 @@ func TestSchedule16iOneCopy(t *testing.T) {
 			for j := i + 1; j < n; j++ {
 				for name, cuts := range waysToCut(i, j) {
 					if n == 2 && name == "both" {
-						continue // nobody reaches both
+						continue // no node reaches both
 					}
 					tr := trouble{nodes: n, replicas: 1, cuts: cuts}
 					t.Run(fmt.Sprintf("%d nodes, %d-%d %s", n, i, j, name), func(t *testing.T) { virtual.Test(t, tr.run) })
@@ -237,7 +236,7 @@ func TestSchedule16iOneCopy(t *testing.T) {
 	}
 }
 
-// moreTroubles is the environment variable for more of these tests: the number of troubles.
+// moreTroubles is the environment variable with the number of troubles to try.
 const moreTroubles = "SHARELOCK_SIM_PAIRS"
 
 func troubles(t *testing.T) int {
@@ -251,9 +250,9 @@ func troubles(t *testing.T) int {
 	return n
 }
 
-// All pairs, roles and orders: 3 to 6 nodes, R = 1 to 3, every pair cut in every way, and
-// every other node crashes before, during or after what the cut leads to. That takes hours, so
-// the first few of them are tried, in an order that mixes them.
+// All pairs, roles and orders: 3 to 6 nodes, R = 1 to 3, every pair cut in every way, and every
+// other node crashes before, during or after the consequences of the cut. All of them would take
+// hours, so only the first few are tried, in a mixed order.
 func TestSimCrashBesideACutPair(t *testing.T) {
 	all := allTroubles()
 	for i, tr := range all[:min(troubles(t), len(all))] {
@@ -279,9 +278,9 @@ func allTroubles() (list []trouble) {
 	return list
 }
 
-// besideCrashes returns a trouble with two and with three copies, beside the crash of each
-// node that is not in the pair, before the cut, soon after it, and when somebody was chosen.
-// One copy of each is left, as long as no more crash.
+// besideCrashes returns the trouble with two and with three copies, combined with the crash of each
+// node outside the pair, before the cut, soon after it, and when a member was chosen. One copy of
+// each lock is left, as long as no more nodes crash.
 func (tr trouble) besideCrashes(rnd *rand.Rand) (list []trouble) {
 	for crashed := range tr.nodes {
 		if tr.cuts[0].from == crashed || tr.cuts[0].to == crashed {

@@ -20,7 +20,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// safeBuffer keeps what is logged.
+// safeBuffer collects the log.
 type safeBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer // guarded by mu
@@ -38,7 +38,7 @@ func (b *safeBuffer) String() string {
 	return b.buf.String()
 }
 
-// fill takes locks of one partition until it is as large as it may be (Q6).
+// fill acquires locks of one partition until it has its maximum size (Q6).
 func fill(ctx context.Context, t *testing.T, cl *client.Client, partition uint32) []*client.Lock {
 	t.Helper()
 	data := map[string]string{"data": strings.Repeat("x", sharelock.MaxMetadataBytes-4)}
@@ -57,10 +57,10 @@ func fill(ctx context.Context, t *testing.T, cl *client.Client, partition uint32
 	}
 }
 
-// Schedule 18: a partition of the largest size that the bounds allow moves, under load, by
-// join, by leave and by crash, with a link that breaks in the middle. Nobody is complained
-// of, nobody loses a lease or a lock, and other partitions do not wait for it. Messages
-// take their time, so that the move takes longer than it takes to complain (V6).
+// Schedule 18: a partition of the largest size that the bounds allow moves, under load, by a join,
+// by a leave and by a crash, while a link breaks. Nobody complains about a member, nobody loses a
+// lease or a lock, and other partitions do not wait for the move. Messages are delayed, so that the
+// move takes longer than the time after which members complain (V6).
 func TestSchedule18BigCopies(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		var logs safeBuffer
@@ -80,7 +80,7 @@ func TestSchedule18BigCopies(t *testing.T) {
 		moves := func(what string, longest time.Duration, move func()) {
 			t.Helper()
 			nodes := slices.DeleteFunc(slices.Clone(up), func(i int) bool { return i == c.Owner(big) })
-			// Others work all the while.
+			// Other clients work during the move.
 			done := make(chan struct{})
 			var worst time.Duration
 			var wg sync.WaitGroup
@@ -110,7 +110,7 @@ func TestSchedule18BigCopies(t *testing.T) {
 					}
 				}
 			})
-			wg.Go(func() { // a link breaks in the middle
+			wg.Go(func() { // a link breaks during the move
 				pause(ctx, time.Second)
 				for i := range c.Len() {
 					for j := range i {
@@ -149,8 +149,8 @@ func TestSchedule18BigCopies(t *testing.T) {
 			must(t, c.WaitMembers(ctx, 2))
 		})
 		late.End()
-		// One view for each move, and one that lets go of who has left: nobody was complained
-		// of, and no lease was missed.
+		// One view for each move, and one that removes the member that left: nobody complained, and no lease
+		// was missed.
 		views := 0
 		for line := range strings.Lines(logs.String()[before:]) {
 			if strings.Contains(line, `msg="new view"`) {

@@ -9,8 +9,8 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// A member crashes, or leaves, at the very moment at which the release of the view rises, while the copies
-// that the older release has made become those of the newer one: no lock is lost.
+// A member crashes, or leaves, at the moment at which the release of the view rises, while the copies
+// that the older release has made are replaced by those of the newer one. No lock is lost.
 func TestSchedule19LossAsTheReleaseRises(t *testing.T) {
 	for gone := range 3 {
 		for _, crash := range []bool{true, false} {

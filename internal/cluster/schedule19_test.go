@@ -17,11 +17,11 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// Schedule 19: two releases. With real programs they meet in TestProcessesTwoReleases of
-// cmd/sharelock.
+// Schedule 19: two releases. TestProcessesTwoReleases of cmd/sharelock runs real programs of two
+// releases.
 
-// renumber are the frames of a link to addr. If that is the target, the first op in each
-// frame becomes one of a kind that no release has.
+// renumber wraps the frames of a link to addr. If that is the target, the first op in each frame gets
+// a kind that no release has.
 type renumber struct {
 	link.Frames
 	addr   string
@@ -40,8 +40,8 @@ func (r renumber) Send(frame []byte) error {
 	return r.Frames.Send(frame)
 }
 
-// A backup that gets an op it does not know (W3) hands over what it has and ends with an
-// error. The owner's op counts without it, nobody loses a lock, and the others go on.
+// A backup that gets an unknown op (W3) hands over what it has and ends with an error. The owner's op
+// counts without it, nobody loses a lock, and the other nodes continue.
 func TestSchedule19UnknownOp(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const owner, backup, third = 0, 1, 2
@@ -94,8 +94,8 @@ func TestSchedule19UnknownOp(t *testing.T) {
 	})
 }
 
-// A rolling upgrade, in which one node goes back before the mesh's release has risen, since
-// another holds it; afterwards going back is refused: by the node's directory, and, if that is
+// A rolling upgrade, in which one node goes back before the mesh's release has risen, because
+// another node holds the release. Later, going back is refused: by the node's directory or, if that is
 // empty, by the mesh (W1, W2).
 func TestSchedule19RollingUpgrade(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
@@ -137,7 +137,7 @@ func TestSchedule19RollingUpgrade(t *testing.T) {
 		restart(0, version{release: newRelease, hold: oldRelease})
 		restart(1, version{release: newRelease})
 		restart(2, version{release: newRelease})
-		restart(1, version{release: oldRelease}) // back
+		restart(1, version{release: oldRelease}) // back to the older release
 		restart(1, version{release: newRelease})
 		pause(ctx, 10*sceneLease)
 		wantRelease(oldRelease)

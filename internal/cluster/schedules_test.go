@@ -13,11 +13,10 @@ import (
 	"github.com/sgkandale/sharelock/owner"
 )
 
-// The nastiest schedules, with whole nodes: those in which clocks, clients, the view
-// and the owner all have a part. The others are in packages owner and mesh.
+// The worst schedules with whole nodes: those that involve clocks, clients, the view and the owner.
+// The others are in packages owner and mesh.
 
-// scene is the set-up of the schedules: leases of 2 s, locks of 10 s, the longest of
-// 30 s.
+// The set-up of the schedules: leases of 2 s, locks of 10 s, at most 30 s.
 const (
 	sceneLease = 2 * time.Second
 	sceneTTL   = 10 * time.Second
@@ -31,7 +30,7 @@ func scene(t *testing.T, nodes, replicas int) *cluster.Cluster {
 	})
 }
 
-// placed gives a key of which a is the owner and b the first backup; b may be Anyone.
+// placed returns a key whose owner is a and whose first backup is b; b may be Anyone.
 func placed(t *testing.T, c *cluster.Cluster, a, b int) string {
 	t.Helper()
 	for _, key := range keysNamed("k", 500) {
@@ -45,7 +44,7 @@ func placed(t *testing.T, c *cluster.Cluster, a, b int) string {
 	return ""
 }
 
-// outside makes a client of these nodes.
+// outside returns a client of these nodes.
 func outside(ctx context.Context, t *testing.T, c *cluster.Cluster, name string, nodes ...int) *client.Client {
 	t.Helper()
 	cl, err := c.Dial(ctx, client.Options{ClientID: name, Patience: 3 * time.Minute}, nodes...)
@@ -53,7 +52,7 @@ func outside(ctx context.Context, t *testing.T, c *cluster.Cluster, name string,
 	return cl
 }
 
-// members are the names in the view of node i.
+// members returns the names in the view of node i.
 func members(c *cluster.Cluster, i int) []string {
 	var names []string
 	for _, m := range c.Node(i).Status().Members {
@@ -62,8 +61,7 @@ func members(c *cluster.Cluster, i int) []string {
 	return names
 }
 
-// until looks every ten milliseconds until something is so, and gives how long it
-// took.
+// until checks every ten milliseconds whether a condition holds, and returns how long that took.
 func until(ctx context.Context, t *testing.T, what string, so func() bool) time.Duration {
 	t.Helper()
 	begin := time.Now()
@@ -79,7 +77,7 @@ func until(ctx context.Context, t *testing.T, what string, so func() bool) time.
 	return time.Since(begin)
 }
 
-// never watches that something is not so, until the returned function is called.
+// never fails the test if a condition holds at some moment, until the returned function is called.
 func never(t *testing.T, what string, so func() bool) (stop func()) {
 	t.Helper()
 	end, ended := make(chan struct{}), make(chan struct{})
@@ -110,8 +108,8 @@ func patient(t *testing.T) context.Context {
 	return ctx
 }
 
-// The state of a key that was lost is quarantined once, however often its owner
-// changes, and by clocks that differ.
+// The lost state of a key is quarantined once, however often its owner changes, with clocks that
+// differ.
 func TestSchedule05QuarantineSurvivesItsOwner(t *testing.T) {
 	for name, rate := range map[string]float64{"exact": 1, "the second owner is fast": 1.09, "the second owner is slow": 0.91} {
 		t.Run(name, func(t *testing.T) { virtual.Test(t, func(t *testing.T) { quarantineSurvives(t, rate) }) })
@@ -136,7 +134,7 @@ func quarantineSurvives(t *testing.T, rate float64) {
 	lost := time.Now()
 	cl := outside(ctx, t, c, "watcher", others(c, a, b, second)...)
 
-	// In quarantine nobody is told that the key is free.
+	// In quarantine no caller is told that the key is free.
 	if _, err := cl.Get(ctx, key); !errors.Is(err, sharelock.ErrQuarantined) {
 		t.Errorf("get in quarantine: %v", err)
 	}
@@ -155,8 +153,7 @@ func quarantineSurvives(t *testing.T, rate float64) {
 	if early := l.Remaining(); early > 0 {
 		t.Errorf("granted again %v before the first lock ends", early)
 	}
-	// The quarantine goes on where it was, by each owner's own clock, and does not
-	// begin again.
+	// The quarantine continues where it was, by each owner's own clock, and does not start again.
 	if took, most := time.Since(lost), sceneMax*121/100+3*sceneLease; took > most {
 		t.Errorf("granted %v after the state was lost, want at most %v", took, most)
 	}
@@ -173,9 +170,9 @@ func waitAtMost(ctx context.Context, t *testing.T, d time.Duration) context.Cont
 	return ctx
 }
 
-// An owner that is cut off, with a slow clock, directly after it sent a renewal whose
-// answer is late. With a backup it answers nothing more; alone it answers until its
-// lease ends by its own clock, counted from the send, and nobody acts without it before.
+// An owner is cut off, with a slow clock, directly after it sent a renewal whose answer is late. With
+// a backup it answers nothing more. Alone it answers until its lease ends by its own clock, counted
+// from the send, and nobody acts without it before.
 func TestSchedule07CutOffOwner(t *testing.T) {
 	for name, replicas := range map[string]int{"with a backup that dies": 2, "alone": 1} {
 		t.Run(name, func(t *testing.T) { virtual.Test(t, func(t *testing.T) { cutOffOwner(t, replicas) }) })
@@ -206,7 +203,7 @@ func cutOffOwner(t *testing.T, replicas int) {
 	time.AfterFunc(1500*time.Millisecond, answers.End)
 	epoch := c.Node(leader).Status().Epoch
 
-	// c1 renews again and again.
+	// c1 renews repeatedly.
 	var lastSend, lastAnswer time.Time
 	for {
 		send := time.Now()
@@ -232,7 +229,7 @@ func cutOffOwner(t *testing.T, replicas int) {
 		t.Errorf("answered %v after it sent its last renewal, its lease ended after %v", lastAnswer.Sub(sent), ended)
 	}
 	if replicas > 1 {
-		return // two of three are gone for it, and one for ever
+		return // for it two of three are gone, and one of them for ever
 	}
 	if now := c.Node(leader).Status().Epoch; now != epoch && lastAnswer.After(sent.Add(sceneLease)) {
 		t.Logf("view %d was in force when the lease had ended", now)
@@ -246,7 +243,7 @@ func cutOffOwner(t *testing.T, replicas int) {
 	must(t, l.Release(ctx))
 }
 
-// No view without the owner is in force while it may answer.
+// No view without the owner is in force while the owner may answer.
 func TestSchedule07NoViewBefore(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 3, 1), patient(t)
@@ -263,8 +260,8 @@ func TestSchedule07NoViewBefore(t *testing.T) {
 	})
 }
 
-// The owner stands for a minute between its look at the lease and its answer. When
-// the answer comes another has the key: c1 must not believe it.
+// The owner is paused for a minute between its check of the lease and its answer. When the answer
+// arrives, another client has the key: c1 must not believe the answer.
 func TestSchedule07PausedOwner(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 3, 1), patient(t)
@@ -304,7 +301,7 @@ func TestSchedule07PausedOwner(t *testing.T) {
 	})
 }
 
-// Which send was answered? The client counts from that one.
+// The client must count from the send that was answered.
 func TestSchedule11WhichSend(t *testing.T) {
 	const ttl = 3 * time.Second
 	calls := func(a int) cluster.Messages {
@@ -347,7 +344,7 @@ func TestSchedule11WhichSend(t *testing.T) {
 		must(t, l.Release(ctx))
 	})
 	stage("the answer is late", func(ctx context.Context, t *testing.T, c *cluster.Cluster, cl *client.Client, key string, a int) {
-		const late = 2 * time.Second // a session waits no longer than 3 s
+		const late = 2 * time.Second // a session waits at most 3 s
 		held := c.HoldMessages(answers(a))
 		time.AfterFunc(late, held.End)
 		l, err := cl.Acquire(ctx, key, client.TTL(ttl), client.NoRenew())
@@ -404,8 +401,7 @@ func TestSchedule11WhichSend(t *testing.T) {
 		must(t, err)
 		l, err := slow.Acquire(ctx, key, client.TTL(sceneTTL), client.Wait(2*time.Minute))
 		must(t, err)
-		// What the wait may have cost by clocks that differ is made up for by a renewal
-		// at once.
+		// A renewal right after the grant makes up for what the wait may have cost with different clocks.
 		pause(ctx, 100*time.Millisecond)
 		if left := l.Remaining(); left < sceneTTL*2/3 {
 			t.Errorf("%v left of %v after the wait", left, sceneTTL)

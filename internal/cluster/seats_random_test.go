@@ -13,10 +13,9 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// Three or five nodes go down one after the other, each by SIGTERM or by kill -9, in any order
-// and at any distance, and perhaps one directory is lost. Then a majority of those that had a
-// seat, whichever they are, comes back in any order and forms the mesh again; then so do all
-// (V1, schedule 17).
+// Three or five nodes go down one after the other, by SIGTERM or by kill -9, in any order and with
+// any intervals, and perhaps one directory is lost. Then any majority of those that had a seat comes
+// back in any order and forms the mesh again; then so do all (V1, schedule 17).
 func TestSchedule17AnyOrder(t *testing.T) {
 	for seed := range troubles(t) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -29,7 +28,7 @@ func anyOrder(t *testing.T, rnd *rand.Rand) {
 	n := 3 + 2*rnd.IntN(2)
 	c, ctx := scene(t, n, 2), patient(t)
 	must(t, c.WaitMembers(ctx, n))
-	// All know of a change of the seats after a renewal.
+	// After a renewal all members know of a change of the seats.
 	away := func() { pause(ctx, sceneLease/4+time.Duration(rnd.Int64N(int64(3*sceneLease)))) }
 	away()
 	seats := seatsNow(c)
@@ -69,7 +68,7 @@ func anyOrder(t *testing.T, rnd *rand.Rand) {
 	must(t, c.WaitMembers(waitAtMost(ctx, t, time.Minute), n))
 }
 
-// seatsNow returns the nodes with a seat, as the leader shows them; nil if there is none.
+// seatsNow returns the nodes with a seat, as the leader shows them; nil if there is no leader.
 func seatsNow(c *cluster.Cluster) (list []int) {
 	leader := c.Leader()
 	if leader < 0 || c.Node(leader) == nil {
@@ -85,8 +84,8 @@ func seatsNow(c *cluster.Cluster) (list []int) {
 	return list
 }
 
-// V1: two of five nodes die. The mesh keeps their seats for the seat grace and gives up both
-// then, so that the loss of a third one is survived.
+// V1: two of five nodes die. The mesh keeps their seats for the seat grace and then gives up both,
+// so that it survives the loss of a third node.
 func TestSimSeatGrace(t *testing.T) {
 	const grace = 20 * time.Second
 	virtual.Test(t, func(t *testing.T) {
@@ -113,7 +112,7 @@ func TestSimSeatGrace(t *testing.T) {
 			}
 			return n
 		}
-		pause(ctx, grace*3/4) // the first one's grace is over, and there is no pair
+		pause(ctx, grace*3/4) // the grace of the first one is over, but there is no pair yet
 		if st := c.Node(leader).Status(); len(st.Seats) != 5 || absent() != 2 || st.Survives != 0 {
 			t.Errorf("seats %v, survives %d", st.Seats, st.Survives)
 		}

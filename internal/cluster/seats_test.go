@@ -13,7 +13,7 @@ import (
 
 // Schedule 17: seats.
 
-// orders are all orders of 0 to n-1.
+// orders returns all orders of 0 to n-1.
 func orders(n int) (all [][]int) {
 	if n == 0 {
 		return [][]int{nil}
@@ -27,12 +27,12 @@ func orders(n int) (all [][]int) {
 	return all
 }
 
-// Three nodes stop one after the other, in any order, by SIGTERM or by kill -9; any two of
-// them form the mesh again, also if the third has lost its directory (V1).
+// Three nodes stop one after the other, in any order, by SIGTERM or by kill -9. Any two of them form
+// the mesh again, also if the third has lost its directory (V1).
 func TestSchedule17AnyTwoOfThree(t *testing.T) {
 	for k, order := range orders(3) {
 		for missing := range 3 {
-			// Every order meets every missing one; which of the stops is a kill goes round.
+			// Every order is combined with every missing node. Which stop is a kill varies.
 			killed := (k + missing) % 4
 			if sparse(3*k + missing) {
 				continue
@@ -56,7 +56,7 @@ func TestSchedule17AnyTwoOfThree(t *testing.T) {
 						}
 					}
 					must(t, c.WaitAmong(ctx, back...))
-					must(t, c.Restart(ctx, missing)) // as a new member, which takes the seat that is free
+					must(t, c.Restart(ctx, missing)) // as a new member, which takes the free seat
 					must(t, c.WaitMembers(ctx, 3))
 				})
 			})
@@ -64,7 +64,7 @@ func TestSchedule17AnyTwoOfThree(t *testing.T) {
 	}
 }
 
-// Five nodes stop one after the other; any three of them form the mesh again.
+// Five nodes stop one after the other. Any three of them form the mesh again.
 func TestSchedule17AnyThreeOfFive(t *testing.T) {
 	for first := range 5 {
 		if sparse(first) {
@@ -76,8 +76,8 @@ func TestSchedule17AnyThreeOfFive(t *testing.T) {
 				for i := range 5 {
 					must(t, c.Stop(ctx, (first+i)%5))
 				}
-				// 5 to 3: three seats are left, with those that stopped last; without any one
-				// of them the other two form the mesh.
+				// From 5 to 3: three seats are left, those of the nodes that stopped last. Any two of these form
+				// the mesh.
 				var back []int
 				for i := 2; i < 5; i++ {
 					if i != 2+first%3 {
@@ -97,8 +97,8 @@ func TestSchedule17AnyThreeOfFive(t *testing.T) {
 	}
 }
 
-// All nodes are told to stop at about the same time: that takes no longer than stopping one
-// (V7), and they form the mesh again.
+// All nodes are told to stop at about the same time. That takes no longer than stopping one (V7),
+// and they form the mesh again.
 func TestSchedule17AllStopTogether(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 4, 5} {
 		for apart := range 4 {
@@ -134,7 +134,7 @@ func TestSchedule17AllStopTogether(t *testing.T) {
 	}
 }
 
-// b is down for maintenance when c crashes and loses its disk: b's return heals the mesh.
+// b is down for maintenance when c crashes and loses its disk: the return of b repairs the mesh.
 func TestSchedule17MaintenanceAndALostDisk(t *testing.T) {
 	for b := range 3 {
 		t.Run(fmt.Sprintf("maintenance of %d", b), func(t *testing.T) {
@@ -178,9 +178,9 @@ func TestSchedule17NeededVoterWaits(t *testing.T) {
 	}
 }
 
-// A process that was told to stop and has left the view does not hear that it may. If all
-// others end it stops at once (V7); if one of them answers that it does not lead, an election
-// might need its vote: it is given the length of a lease.
+// A process that was told to stop and has left the view does not hear that it may end. If all others
+// have ended, it stops at once (V7). If one of them answers that it is not the leader, an election
+// might need its vote, so it waits for the length of a lease.
 func TestSchedule17NoLeaderIsFound(t *testing.T) {
 	for _, ended := range []bool{true, false} {
 		t.Run(fmt.Sprintf("the others end: %t", ended), func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestSchedule17NoLeaderIsFound(t *testing.T) {
 				unheard := c.HoldMessages(cluster.Messages{From: leader, To: last, Kinds: []cluster.Kind{cluster.LeaseAnswer}})
 				stopped := make(chan error, 1)
 				go func() { stopped <- c.Stop(ctx, last) }()
-				// As a voter, it learns of the view that it is not in from Raft's log.
+				// As a voter, it learns from Raft's log of the view that it is not in.
 				until(ctx, t, "it has left the view", func() bool {
 					m := c.Node(last)
 					return m == nil || !slices.Contains(members(c, last), c.Name(last))

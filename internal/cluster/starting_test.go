@@ -22,9 +22,8 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// A node that starts holds calls until it may serve: whoever calls it as soon as its ports
-// are open, over HTTP or gRPC, gets no 503 and no UNAVAILABLE, in a restart of each node in
-// turn.
+// A node that starts holds calls until it may serve. A caller that calls as soon as its ports are
+// open, over HTTP or gRPC, gets no 503 and no UNAVAILABLE. Each node is restarted in turn.
 func TestStartingNodeHoldsCalls(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Without: []cluster.Invariant{cluster.Linearizable}})
 	ctx := limited(t)
@@ -36,7 +35,7 @@ func TestStartingNodeHoldsCalls(t *testing.T) {
 			calls   sync.WaitGroup
 			served  atomic.Int64
 		)
-		// Whoever cannot connect has not called.
+		// A caller that cannot connect has not called.
 		for k := range 4 {
 			for kind, call := range map[string]func(ctx context.Context, key string) (bool, error){
 				"HTTP": func(ctx context.Context, key string) (bool, error) { return postOnce(ctx, web, c.Addrs(i).HTTP, key) },
@@ -68,8 +67,8 @@ func TestStartingNodeHoldsCalls(t *testing.T) {
 	}
 }
 
-// Q3: what a caller may count for a lock includes the time for which its call was held while
-// the node started: it may be longer than the lock's TTL.
+// Q3: the time that a caller must deduct from a lock includes the time for which its call was held
+// while the node started. It may be longer than the lock's TTL.
 func TestSimHeldCallCounts(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(inRAM(t), cluster.Options{Net: cluster.Memory, Nodes: 3, Timing: sceneLease, MaxTTL: sceneMax})
@@ -92,8 +91,8 @@ func TestSimHeldCallCounts(t *testing.T) {
 	})
 }
 
-// Q4: a node that has served and is cut off says so at once, also if nobody has called it
-// before but through sessions.
+// Q4: a node that has served and is cut off says so at once, also if so far it was called only
+// through sessions.
 func TestSimCutOffNodeHoldsNothing(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := cluster.Start(inRAM(t), cluster.Options{Net: cluster.Memory, Nodes: 3, Timing: sceneLease, MaxTTL: sceneMax})
@@ -110,7 +109,7 @@ func TestSimCutOffNodeHoldsNothing(t *testing.T) {
 	})
 }
 
-// postOnce acquires a key over HTTP; reached is false if nobody took the connection.
+// postOnce acquires a key over HTTP; reached is false if nobody accepted the connection.
 func postOnce(ctx context.Context, web *http.Client, addr, key string) (reached bool, _ error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/v1/locks/"+key,
 		bytes.NewReader([]byte(`{"clientId":"w","wait":"60s","ttl":"1s"}`)))
@@ -129,8 +128,7 @@ func postOnce(ctx context.Context, web *http.Client, addr, key string) (reached 
 	return true, err
 }
 
-// callOnce acquires a key by a single call of gRPC; reached is false if nobody took the
-// connection.
+// callOnce acquires a key by a single gRPC call; reached is false if nobody accepted the connection.
 func callOnce(ctx context.Context, addr, key string) (reached bool, _ error) {
 	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -143,7 +141,7 @@ func callOnce(ctx context.Context, addr, key string) (reached bool, _ error) {
 	if err == nil {
 		return true, nil
 	}
-	// The node's own errors say so in their details.
+	// The details of the node's own errors tell them apart.
 	word := sharelockv1.FromError(err)
 	return sharelockv1.Reason(word) != "INTERNAL", word
 }

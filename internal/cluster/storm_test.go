@@ -19,7 +19,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// stormSeed is SHARELOCK_TEST_SEED, or chance.
+// stormSeed returns SHARELOCK_TEST_SEED, or a random seed.
 func stormSeed(t *testing.T) uint64 {
 	t.Helper()
 	given := os.Getenv("SHARELOCK_TEST_SEED")
@@ -31,7 +31,7 @@ func stormSeed(t *testing.T) uint64 {
 	return seed
 }
 
-// stormTime is how much virtual time TestSimStorm goes through: SHARELOCK_SIM_MINUTES.
+// stormTime returns how much virtual time TestSimStorm covers: SHARELOCK_SIM_MINUTES.
 func stormTime(t *testing.T) time.Duration {
 	t.Helper()
 	given := os.Getenv("SHARELOCK_SIM_MINUTES")
@@ -43,30 +43,29 @@ func stormTime(t *testing.T) time.Duration {
 	return time.Duration(minutes * float64(time.Minute))
 }
 
-// tally is what storms have seen.
+// tally sums up what happened in storms.
 type tally struct {
 	storms, steps, grants, calls int
-	// risen are the storms in which the mesh's release has risen, refused the programs that
+	// risen counts the storms in which the mesh's release has risen, refused the programs that
 	// were too old for it.
 	risen, refused int
-	// asked are the questions who held a key, complete those with a complete answer.
+	// asked counts the questions who held a key, complete those with a complete answer.
 	asked, complete  int
 	virtual, slowest time.Duration
 }
 
-// TestSimStorm does to one mesh after the other whatever comes to mind, for a few
-// minutes of its time each, while clients of all sorts take few keys and rarely do as
-// they should. Calls may fail, locks may be lost; the invariants hold at every event,
-// and when it is over the mesh is whole again and every key can be had.
+// TestSimStorm applies random faults to one mesh after the other, for a few minutes of its time
+// each, while clients of all kinds use a few keys and often misbehave. Calls may fail and locks may
+// be lost. The invariants hold at every event, and in the end the mesh is whole again and every key
+// can be acquired.
 //
-// Every storm is made from a seed of its own, the next from the next number. The same
-// seed makes the same mesh, the same faults and the same clients; but the order in
-// which goroutines run that are ready at the same virtual moment is Go's, so a seed
-// does not always repeat a failure at the first try. One processor makes that
-// likelier.
+// Every storm has a seed of its own, and the seeds are consecutive. The same seed gives the same
+// mesh, the same faults and the same clients. But Go decides in which order goroutines run that are
+// ready at the same virtual moment, so a seed does not always repeat a failure at the first try.
+// With one processor it is more likely to.
 func TestSimStorm(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a storm needs little memory, and most of it for a moment
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a storm needs little memory, most of it only briefly
 	seed, goal := stormSeed(t), stormTime(t)/slower
 	var sum tally
 	for ; sum.virtual < goal && !t.Failed(); seed++ {
@@ -83,8 +82,8 @@ func TestSimStorm(t *testing.T) {
 		sum.storms, seed-1, sum.steps, sum.virtual.Minutes(), sum.calls, sum.grants, sum.risen, sum.refused, sum.slowest, sum.complete, sum.asked)
 }
 
-// ram is a test whose files are in memory, if the machine has such a place: the nodes
-// sync them, which takes real time and proves nothing here.
+// ram is a test whose files are in memory, if the machine has a memory file system. The nodes sync
+// their files, which takes real time and proves nothing here.
 type ram struct {
 	*testing.T
 	dir string
@@ -102,18 +101,17 @@ func inRAM(t *testing.T) ram {
 	return ram{t, dir}
 }
 
-// storm is one of them.
+// storm runs one storm.
 func storm(t *testing.T, seed uint64, sum *tally) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	// Leases that are much shorter than locks, and much longer; with backups and
-	// without.
+	// Leases that are much shorter than locks, and much longer; with and without backups.
 	o := cluster.Options{
 		Net: cluster.Memory, Nodes: []int{2, 3, 3, 4, 5}[rnd.IntN(5)], Seed: seed,
 		Timing: []time.Duration{200, 500, 1000, 1000, 2000, 2000, 4000, 4000}[rnd.IntN(8)] * time.Millisecond,
 		MaxTTL: time.Second << rnd.IntN(4),
 	}
 	replicas, partitions := rnd.IntN(4), 16<<rnd.IntN(3)
-	found, starts := rnd.IntN(2) == 0, make([]int, o.Nodes) // one start of a node at a time
+	found, starts := rnd.IntN(2) == 0, make([]int, o.Nodes) // the starts of one node do not overlap
 	releases := newVersions(rnd, o.Nodes, seed%2 == 1)
 	o.Configure = func(i int, cfg *mesh.Config) {
 		cfg.Replicas, cfg.Partitions = replicas, partitions
@@ -139,7 +137,7 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 		u := user{cl: cl, rnd: rand.New(rand.NewPCG(seed, uint64(n+1))), maxTTL: c.MaxTTL(), ids: ids}
 		users.Go(func() { u.run(stormy) })
 	}
-	if seed%8 == 4 { // not one that is checked for linearizability: its calls are too many
+	if seed%8 == 4 { // not a storm that is checked for linearizability: this makes too many calls
 		cl, err := c.Dial(ctx, client.Options{ClientID: "hoarder", Patience: time.Second}, 0, o.Nodes-1)
 		must(t, err)
 		h := hoarder{cl: cl, maxTTL: c.MaxTTL()}
@@ -205,7 +203,7 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 	sum.storms, sum.virtual = sum.storms+1, sum.virtual+time.Since(begin)
 }
 
-// followStorm follows a key, and all keys, through nodes that come and go.
+// followStorm watches a key, and all keys, through nodes that come and go.
 func followStorm(ctx context.Context, t *testing.T, c *cluster.Cluster, nodes int) (list []*cluster.Watching) {
 	t.Helper()
 	for i, r := range []sharelock.WatchRequest{{}, {Key: stormKey(0, 0)}, {Key: stormKey(slotted, 1)}} {
@@ -216,7 +214,7 @@ func followStorm(ctx context.Context, t *testing.T, c *cluster.Cluster, nodes in
 	return list
 }
 
-// stormKeys are all keys of a storm.
+// stormKeys yields all keys of a storm.
 func stormKeys(yield func(string) bool) {
 	for family := range families {
 		for n := range keysEach {
@@ -236,8 +234,8 @@ func broken(c *cluster.Cluster) bool {
 	}
 }
 
-// free takes every key, as soon as the protocol promises it: after an election, a
-// removal, an activation, and the longest life of a lock that nobody knows any more.
+// free acquires every key as soon as the protocol promises: after an election, a removal, an
+// activation, and the longest life of a lock that nobody knows any more.
 func free(ctx context.Context, t *testing.T, c *cluster.Cluster, since time.Time) {
 	t.Helper()
 	bound := 10*c.Timing() + 5*time.Second + c.MaxTTL()*121/100
@@ -267,7 +265,7 @@ func free(ctx context.Context, t *testing.T, c *cluster.Cluster, since time.Time
 	wg.Wait()
 }
 
-// pause waits, or not until the end if ctx ends first.
+// pause blocks for d or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -15,8 +15,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// throttled is a connection whose directions carry so many bytes a second; 0 is as many as
-// there are. What it has taken but not carried yet are a few KiB, as of a good router.
+// throttled is a connection whose directions carry a limited number of bytes a second; 0 is no
+// limit. It buffers a few KiB that it has not carried yet, like a good router.
 type throttled struct {
 	net.Conn
 	up, down int
@@ -51,15 +51,15 @@ func (c throttled) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// A burst over a slow line does not cost its client the locks that it holds: what keeps them
-// alive goes first, both ways.
+// A burst over a slow line does not cost its client the locks that it holds: messages that keep them
+// alive go first, in both directions.
 func TestSimBurstKeepsLocks(t *testing.T) {
 	type burst struct {
 		name     string
 		calls    int
 		metadata int // bytes
 		wait     time.Duration
-		held     bool // all of one key
+		held     bool // all acquires use one key
 	}
 	row := 0
 	for _, line := range []struct {

@@ -56,13 +56,13 @@ func memberPair(t *testing.T, ca *certs.CA, opts ...certs.Option) certs.Pair {
 	return p
 }
 
-// stranger is a process outside of the mesh that dials node 0 with a certificate, or none.
+// stranger is a process outside the mesh that dials node 0 with a certificate, or without one.
 type stranger struct {
 	c    *cluster.Cluster
 	pair certs.Pair
-	// ca is what it trusts.
+	// ca is the authority that it trusts.
 	ca *certs.CA
-	// most is the newest version of TLS that it speaks, 0 is all; plain is without TLS.
+	// most is the newest TLS version that it speaks, 0 is any; plain means without TLS.
 	most  uint16
 	plain bool
 }
@@ -127,7 +127,7 @@ func (s stranger) link(ctx context.Context, t *testing.T) error {
 	return err
 }
 
-// raft opens a stream of Raft, which has no answer: a stream that is accepted stays open.
+// raft opens a Raft stream. It has no answer: an accepted stream stays open.
 func (s stranger) raft(ctx context.Context, t *testing.T) error {
 	st := s.c.Node(0).Status()
 	var id string
@@ -160,7 +160,7 @@ func (s stranger) client(t *testing.T, addr string) *grpc.ClientConn {
 	return cc
 }
 
-// call makes a call between members, and one of clients.
+// peerCall makes a call between members.
 func (s stranger) peerCall(ctx context.Context, t *testing.T) error {
 	cc := s.client(t, s.c.Addrs(0).Peer)
 	defer cc.Close() //nolint:errcheck // of a test
@@ -259,7 +259,7 @@ var (
 	clientWays = []way{{"HTTP", stranger.http}, {"gRPC", stranger.grpc}, {"session", stranger.session}}
 )
 
-// Whatever is wrong with a certificate, no port and no protocol takes it.
+// No port and no protocol accepts a bad certificate, whatever is wrong with it.
 func TestSimBadCertificates(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		var logs logLines
@@ -289,7 +289,7 @@ func TestSimBadCertificates(t *testing.T) {
 			{"no TLS", stranger{plain: true}, false, false, "this node has TLS between members, and who sent it has not"},
 		} {
 			tt.s.c, tt.s.ca = c, ca
-			time.Sleep(time.Minute) // each may be logged once a minute
+			time.Sleep(time.Minute) // each error is logged at most once a minute
 			before := len(logs.String())
 			for _, w := range append(memberWays, clientWays...) {
 				want := tt.client
@@ -302,7 +302,7 @@ func TestSimBadCertificates(t *testing.T) {
 				}
 				cancel()
 			}
-			synctest.Wait() // the stranger may know of its refusal before the node has logged it
+			synctest.Wait() // the stranger may notice the refusal before the node has logged it
 			if said := logs.String()[before:]; !strings.Contains(said, tt.said) || tt.said != "" && !strings.Contains(said, "level=WARN") {
 				t.Errorf("%s: logged %q, want %q", tt.name, said, tt.said)
 			}
@@ -310,7 +310,7 @@ func TestSimBadCertificates(t *testing.T) {
 	})
 }
 
-// A client without TLS is told so in its own protocol, and a client with TLS at a port without it.
+// A client without TLS is told so in its own protocol, and so is a client with TLS at a port without it.
 func TestSimWrongTransport(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		ctx := long(t)

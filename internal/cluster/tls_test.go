@@ -24,7 +24,7 @@ func TestSimThreeNodesTLS(t *testing.T) {
 // noticed is how long a node may take to notice new files.
 const noticed = 10 * time.Second
 
-// long is a context for a test that lasts minutes of virtual time.
+// long returns a context for a test that lasts minutes of virtual time.
 func long(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -32,7 +32,7 @@ func long(t *testing.T) context.Context {
 	return ctx
 }
 
-// underLoad runs change while keys are taken and released and others are held, and checks that no
+// underLoad runs change while keys are acquired and released and others are held. It checks that no
 // call failed and no lock was lost.
 func underLoad(ctx context.Context, t *testing.T, c *cluster.Cluster, change func()) {
 	t.Helper()
@@ -90,7 +90,7 @@ func TestSimRotateAuthority(t *testing.T) {
 				t.Errorf("node %d: %+v, want 3 reloads, and streams with certificates", i, st)
 			}
 		}
-		// Who still has the old certificate is out.
+		// A client with an old certificate is refused.
 		c.Trust(after, clientPair(t, before), after)
 		cl, err := c.Dial(ctx, client.Options{Patience: time.Second}, 0)
 		if err == nil {
@@ -102,8 +102,8 @@ func TestSimRotateAuthority(t *testing.T) {
 	})
 }
 
-// When all certificates end at once, what is open goes on, and says so; new connections are refused
-// until there are new certificates.
+// When all certificates expire at once, open connections continue, and the nodes log it. New
+// connections are refused until there are new certificates.
 func TestSimAllCertificatesExpire(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		var logs logLines
@@ -135,7 +135,7 @@ func TestSimAllCertificatesExpire(t *testing.T) {
 	})
 }
 
-// TLS is turned on in a living mesh, in two rolling restarts, and off again.
+// TLS is turned on in a running mesh, in two rolling restarts, and off again.
 func TestSimMigrate(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		members := make([]string, 3)
@@ -176,7 +176,7 @@ func TestSimMigrate(t *testing.T) {
 	})
 }
 
-// A member that is configured without TLS does not get into a mesh with it, and both sides say why.
+// A member that is configured without TLS cannot join a mesh with it, and both sides log why.
 func TestSimPlainMemberStaysOut(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		var logs logLines

@@ -33,7 +33,7 @@ func newRecorder(t *testing.T) recorder {
 	return r
 }
 
-// only returns the span with a name below a parent; "" is any.
+// only returns the span with a name below a parent; "" is any name.
 func (r recorder) only(t *testing.T, name string, parent tracetest.SpanStub) tracetest.SpanStub {
 	t.Helper()
 	var found []tracetest.SpanStub
@@ -65,8 +65,8 @@ func eventsOf(s tracetest.SpanStub) (names []string) {
 	return names
 }
 
-// One trace goes from a session through the node that takes the call and the owner to both backups.
-// The grant of a waiter links to the release that has made it possible.
+// One trace covers a session, the node that takes the call, the owner, and both backups. The grant of a
+// waiter links to the release that made it possible.
 func TestSimTraces(t *testing.T) { virtual.Test(t, traces) }
 
 func traces(t *testing.T) {
@@ -83,7 +83,7 @@ func traces(t *testing.T) {
 	cl, err := c.Dial(ctx, client.Options{ClientID: "w", OnlyAddrs: true, TracerProvider: spans.provider}, 1)
 	must(t, err)
 
-	// When a link opens what was not acknowledged is sent again, without traces.
+	// When a link opens, unacknowledged ops are sent again, without traces.
 	warm, err := c.Client(1).Acquire(ctx, key)
 	must(t, err)
 	must(t, warm.Release(ctx))
@@ -126,7 +126,7 @@ func traces(t *testing.T) {
 		entry := nodes[1].only(t, root.Name, root)
 		own := nodes[0].only(t, "own "+root.Name, entry)
 		for _, backup := range nodes[1:] {
-			if i != 1 { // the waiter's entries say that it waits, which its own trace has too
+			if i != 1 { // the waiter's entries say that it waits, which its own trace also has
 				backup.only(t, "back up", own)
 			}
 		}
@@ -154,8 +154,8 @@ func traces(t *testing.T) {
 	must(t, second.Release(ctx))
 }
 
-// A caller over HTTP says to which trace its call belongs, and whether that is sampled. Without a
-// caller's word a node begins a trace.
+// A caller over HTTP says to which trace its call belongs, and whether that is sampled. Otherwise a
+// node begins a trace.
 func TestTracesOverHTTP(t *testing.T) {
 	node := newRecorder(t)
 	c := cluster.Start(t, cluster.Options{
@@ -198,7 +198,7 @@ func TestTracesOverHTTP(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// A collector that takes nothing holds up no lock.
+// A collector that does not read delays no lock.
 func TestDeadCollectorHoldsUpNobody(t *testing.T) {
 	stuck := make(chan struct{})
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(stuckExporter{stuck}, sdktrace.WithMaxQueueSize(8), sdktrace.WithMaxExportBatchSize(1)))

@@ -29,7 +29,7 @@ func (l *logText) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
-// lines returns the lines that contain all of some words.
+// lines returns the lines that contain all of the words.
 func (l *logText) lines(words ...string) (found []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -45,9 +45,9 @@ next:
 	return found
 }
 
-// undiallable starts a mesh of three with a node that is deaf, has it removed once, and
-// goes on for a while with a client at work. It fails if the mesh does anything about
-// that node but one removal.
+// undiallable starts a mesh of three with a deaf node, waits until it is removed, and continues for a
+// while with a client at work. It fails if the mesh does anything about that node other than removing
+// it once.
 func undiallable(t *testing.T, long time.Duration, deafen func(c *cluster.Cluster, deaf int)) {
 	t.Helper()
 	const deaf = 2
@@ -64,8 +64,7 @@ func undiallable(t *testing.T, long time.Duration, deafen func(c *cluster.Cluste
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	cl := outside(ctx, t, c, "c1", 0, 1)
-	// work takes and gives back one key after the other, and returns the longest that one
-	// took.
+	// work acquires and releases one key after the other, and returns the longest time for one of them.
 	keys := keysNamed("k", 100)
 	work := func(ctx context.Context, long time.Duration) (slowest time.Duration) {
 		begin := time.Now()
@@ -86,7 +85,7 @@ func undiallable(t *testing.T, long time.Duration, deafen func(c *cluster.Cluste
 	var worker sync.WaitGroup
 	worker.Go(func() { work(removal, time.Hour) })
 	deafen(c, deaf)
-	// The first that finds it deaf may be chosen in its place (V6), and comes back at once.
+	// The first member that finds it deaf may be chosen in its place (V6), and returns at once.
 	must(t, c.WaitAmong(waitAtMost(ctx, t, 7*sceneLease), 0, 1))
 	removed()
 	worker.Wait()
@@ -95,7 +94,7 @@ func undiallable(t *testing.T, long time.Duration, deafen func(c *cluster.Cluste
 	if now := c.Epoch(); now != epoch {
 		t.Errorf("%s: views change from epoch %d to %d for a process that cannot be dialled", invariant.Quiet, epoch, now)
 	}
-	if slowest > 2*sceneLease { // the removal's activation may be under way
+	if slowest > 2*sceneLease { // the removal's activation may be in progress
 		t.Errorf("%s: a lock took %v beside a process that cannot be dialled", invariant.Quiet, slowest)
 	}
 	addr := c.Addrs(deaf).Peer
@@ -113,7 +112,7 @@ func undiallable(t *testing.T, long time.Duration, deafen func(c *cluster.Cluste
 	must(t, c.WaitReady(ctx))
 }
 
-// V3: a process that can dial out but not be dialled starts again, and is not admitted.
+// V3: a process that can dial others but cannot be dialled restarts, and is not admitted.
 func TestSimUndiallable(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		undiallable(t, calm(10*time.Minute), func(c *cluster.Cluster, deaf int) {
@@ -124,18 +123,18 @@ func TestSimUndiallable(t *testing.T) {
 	})
 }
 
-// A member of the view that can be dialled no more is removed by V6, and V3 does not let
-// it back in though it was dialled when it was admitted.
+// V6 removes a member of the view that can no longer be dialled, and V3 does not let it back in,
+// although it could be dialled when it was first admitted.
 func TestSimMemberBecomesUndiallable(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		undiallable(t, calm(2*time.Minute), func(c *cluster.Cluster, deaf int) { c.Deafen(deaf) })
 	})
 }
 
-// (m) A single member and a joiner cannot dial each other, one way or both: the joiner stays
+// (m) A single member and a joiner cannot dial each other, in one direction or both: the joiner stays
 // out, no view changes meanwhile, and nothing is lost. It joins when the link is whole.
 func TestSchedule16mOneMemberCannotDial(t *testing.T) {
-	for member := range 3 { // 0 leads
+	for member := range 3 { // node 0 is the leader
 		for k, way := range []string{"wall", "wall back", "both"} {
 			if sparse(3*member + k) {
 				continue

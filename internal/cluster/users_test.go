@@ -12,7 +12,7 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
-// Each family of modes has its keys.
+// Each family of modes has its own keys.
 const (
 	exclusive = iota
 	mixed
@@ -25,7 +25,7 @@ const (
 
 func stormKey(family, n int) string { return fmt.Sprintf("storm/%d/%d", family, n) }
 
-// oldIDs are request ids that were used before.
+// oldIDs holds request ids that were used before.
 type oldIDs struct {
 	mu   sync.Mutex
 	list []oldID // guarded by mu
@@ -38,7 +38,7 @@ type oldID struct {
 	sent    time.Time
 }
 
-// another gives a new request id.
+// another returns a new request id.
 func (o *oldIDs) another(key string, mode []client.Option) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -48,8 +48,8 @@ func (o *oldIDs) another(key string, mode []client.Option) string {
 	return old.id
 }
 
-// again gives an id that may still be sent: nobody sends one any more that has gone
-// unanswered for 30 s (Q2).
+// again returns an id that may still be sent. Nobody sends an id any more that has been unanswered
+// for 30 s (Q2).
 func (o *oldIDs) again(rnd *rand.Rand) (oldID, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -62,7 +62,7 @@ func (o *oldIDs) again(rnd *rand.Rand) (oldID, bool) {
 	return o.list[rnd.IntN(len(o.list))], true
 }
 
-// user is a client that does what clients do.
+// user is a client that behaves as clients do.
 type user struct {
 	cl     *client.Client
 	rnd    *rand.Rand
@@ -77,7 +77,7 @@ func (u user) run(ctx context.Context) {
 	}
 }
 
-// once takes a lock, and does with it the one or the other.
+// once acquires a lock and does something with it.
 func (u user) once(ctx context.Context) {
 	family := u.rnd.IntN(families)
 	key := stormKey(family, u.rnd.IntN(keysEach))
@@ -91,9 +91,9 @@ func (u user) once(ctx context.Context) {
 	}
 	opts := []client.Option{client.TTL(ttl), client.Wait(time.Duration(u.rnd.IntN(3)) * 4 * time.Second)}
 	switch u.rnd.IntN(8) {
-	case 0: // under a name that can come back
+	case 0: // with a request id that can be used again
 		opts = append(opts, client.RequestID(u.ids.another(key, mode)))
-	case 1: // a late duplicate, perhaps of what another has released long ago
+	case 1: // a late duplicate, perhaps of a request whose hold was released long ago
 		if old, ok := u.ids.again(u.rnd); ok {
 			key, mode = old.key, old.mode
 			opts = append(opts, client.RequestID(old.id))
@@ -111,11 +111,11 @@ func (u user) once(ctx context.Context) {
 	defer cancel()
 	l, err := u.cl.Acquire(wait, key, opts...)
 	if err != nil {
-		return // the weather, or another holds it
+		return // a fault, or another client holds it
 	}
 	pause(ctx, time.Duration(u.rnd.Int64N(int64(500*time.Millisecond))))
 	switch u.rnd.IntN(12) {
-	case 0, 1: // forgets it, but not for ever
+	case 0, 1: // keeps it for a while, but not for ever
 		pause(ctx, time.Duration(u.rnd.Int64N(int64(2*u.maxTTL))))
 	case 2:
 		_, _ = u.cl.Get(ctx, key)
@@ -125,7 +125,7 @@ func (u user) once(ctx context.Context) {
 		_, _ = u.cl.CheckToken(ctx, key, l.Token())
 	default:
 		if careless && u.rnd.IntN(4) == 0 {
-			return // and never comes back: it is the mesh that ends the lock
+			return // and never comes back: the mesh must end the lock
 		}
 	}
 	short, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -133,20 +133,20 @@ func (u user) once(ctx context.Context) {
 	_ = l.Release(short)
 }
 
-// hoarder makes the copies of a few partitions big: they move in many pieces, and the weather
-// breaks in the middle of it.
+// hoarder makes the copies of a few partitions big, so that they move in many pieces and faults happen
+// during a move.
 type hoarder struct {
 	cl     *client.Client
 	maxTTL time.Duration
 }
 
 const (
-	hoards   = 2   // keys
-	hoarded  = 200 // slots of each, which are 400 KiB
-	hoarding = 4   // slots that are asked for at a time
+	hoards   = 2   // number of keys
+	hoarded  = 200 // slots of each key, which are 400 KiB
+	hoarding = 4   // slots that are requested at a time
 )
 
-// run takes slots with the most metadata, and leaves them to their TTL.
+// run acquires slots with the largest metadata, and lets them expire.
 func (h hoarder) run(ctx context.Context) {
 	big := map[string]string{"x": strings.Repeat("y", sharelock.MaxMetadataBytes-1)}
 	var work sync.WaitGroup

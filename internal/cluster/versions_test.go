@@ -13,25 +13,25 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// The releases that meet in one mesh: the newer program uses what its release has added only in
+// The releases that meet in one mesh. The newer program uses the additions of its release only in
 // views of that release. Built with the tag release_next, it adds more than this program does.
 const (
 	oldRelease = newRelease - 1
 	newRelease = release.Current
 )
 
-// versions are the releases of the programs of a storm's nodes. While the storm goes on the
-// nodes are upgraded, go back, and hold the mesh's release or let it rise (W1). One that goes
-// back when that has risen is refused (W2).
+// versions holds the releases of the programs of a storm's nodes. During the storm, nodes are
+// upgraded, go back, and hold the mesh's release or let it rise (W1). A node that goes back after the
+// release has risen is refused (W2).
 type versions struct {
 	c   *cluster.Cluster
 	rnd *rand.Rand
 	on  bool
-	// begin and end are those of the storm: with time more and more nodes are upgraded.
+	// begin and end are those of the storm. In the course of it, more and more nodes are upgraded.
 	begin, end time.Time
 	nodes      []version
-	// risen: a view of the new release was seen. refused are the starts of the older program
-	// that were refused.
+	// risen is set when a view of the new release was seen. refused counts the starts of the older
+	// program that were refused.
 	risen   bool
 	refused int
 }
@@ -39,7 +39,7 @@ type versions struct {
 // version is the program of one node.
 type version struct {
 	release, hold uint32
-	// follows: this node was seen in a view of the new release, and kept its directory.
+	// follows: this node was seen in a view of the new release and has kept its directory.
 	follows bool
 }
 
@@ -51,7 +51,7 @@ func newVersions(rnd *rand.Rand, nodes int, on bool) *versions {
 	return v
 }
 
-// configure makes node i one of its release.
+// configure sets the release of node i.
 func (v *versions) configure(i int, cfg *mesh.Config) {
 	if v.on {
 		cfg.Hooks.Releases = release.Range{Oldest: oldRelease, Newest: v.nodes[i].release}
@@ -72,10 +72,10 @@ func (v *versions) choose(i int) {
 	}
 }
 
-// newest has node i start the newer program, which no mesh refuses.
+// newest makes node i start the newer program, which no mesh refuses.
 func (v *versions) newest(i int) { v.nodes[i].release, v.nodes[i].hold = newRelease, 0 }
 
-// restart starts node i, with whatever program. One that is refused is replaced by the newer.
+// restart starts node i with any program. If the older one is refused, it starts the newer one.
 func (v *versions) restart(ctx context.Context, i int) error {
 	v.choose(i)
 	return v.start(ctx, i)
@@ -101,11 +101,10 @@ func (v *versions) start(ctx context.Context, i int) error {
 	return err
 }
 
-// wiped notes that node i has lost its directory.
+// wiped records that node i has lost its directory.
 func (v *versions) wiped(i int) { v.nodes[i].follows = false }
 
-// watch looks at what the nodes say: no view has a release that one of its members does not
-// have.
+// watch checks that no view has a release that one of its members does not support.
 func (v *versions) watch() error {
 	if !v.on {
 		return nil
@@ -132,8 +131,8 @@ func (v *versions) watch() error {
 	return nil
 }
 
-// mend starts the newer program on nodes whose older one has ended because the mesh's release
-// has risen. No other reason lets a node end.
+// mend starts the newer program on nodes whose older program has ended because the mesh's release has
+// risen. A node must not end for any other reason.
 func (v *versions) mend(ctx context.Context) error {
 	if !v.on {
 		return nil
@@ -161,13 +160,12 @@ func (v *versions) mend(ctx context.Context) error {
 	return nil
 }
 
-// refusedForRelease reports whether a program has ended because it is too old for the mesh,
-// as it found out by itself or was told.
+// refusedForRelease reports whether a program has ended because it is too old for the mesh.
 func refusedForRelease(err error) bool {
 	return errors.Is(err, release.ErrNewer) || err != nil && strings.Contains(err.Error(), "the releases do not fit")
 }
 
-// keep watches and mends until ctx ends.
+// keep calls watch and mend until ctx ends.
 func (v *versions) keep(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := errors.Join(v.watch(), v.mend(ctx)); err != nil && ctx.Err() == nil {

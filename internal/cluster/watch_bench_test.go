@@ -19,10 +19,10 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// BenchmarkWatchers takes locks and gives them back, with 64 workers, beside watches over gRPC at all
-// of three nodes, everything in this process: none; one of everything; and 10,000 of one key,
-// which changes hands once a second. "told" is how many events each watch was
-// told for each pair, and "resets" how often watches were reset. Compare the cases in one run: -benchtime 5s -count 3.
+// BenchmarkWatchers acquires and releases locks, with 64 workers, beside watches over gRPC at all of
+// three nodes, in one process: no watches; one of all keys; and 10,000 of one key, which is acquired
+// and released once a second. "told" is the number of events that each watch got for each pair, and
+// "resets" how often watches were reset. Compare the cases in one run: -benchtime 5s -count 3.
 func BenchmarkWatchers(b *testing.B) {
 	c := cluster.Start(b, cluster.Options{Nodes: 3, Timing: 2 * time.Second, MaxTTL: time.Minute})
 	var addrs []string
@@ -74,19 +74,19 @@ func BenchmarkWatchers(b *testing.B) {
 	}
 }
 
-// crowd is many watches, which count what they are told.
+// crowd is a set of watches that count their events.
 type crowd struct {
 	ctx    context.Context //nolint:containedctx // the lifetime of the watches
 	cancel context.CancelFunc
 	run    sync.WaitGroup
-	// told counts events of locks, and resets those that begin a watch afresh.
+	// told counts events of locks, resets those with which a watch starts again.
 	told, resets atomic.Int64
 }
 
-// perConnection is less than the streams that a connection may have.
+// perConnection is less than the number of streams that a connection may have.
 const perConnection = 900
 
-// watchAll begins n watches, and returns when all are in sync.
+// watchAll starts n watches, and returns when all are in sync.
 func watchAll(b *testing.B, addrs []string, n int, r *sharelockv1.WatchRequest) *crowd {
 	w := &crowd{}
 	w.ctx, w.cancel = context.WithCancel(b.Context())
@@ -105,7 +105,7 @@ func watchAll(b *testing.B, addrs []string, n int, r *sharelockv1.WatchRequest) 
 			locks = sharelockv1.NewLockServiceClient(conn)
 		}
 		if i%100 == 0 {
-			synced.Wait() // not all at once
+			synced.Wait() // limits how many start at once
 		}
 		synced.Add(1)
 		w.run.Go(func() { w.follow(b, locks, r, synced.Done) })
@@ -116,7 +116,7 @@ func watchAll(b *testing.B, addrs []string, n int, r *sharelockv1.WatchRequest) 
 }
 
 // follow counts the events of one watch. On a busy machine a node may lose its lease, which ends its
-// watches; they begin again.
+// watches; follow starts them again.
 func (w *crowd) follow(b *testing.B, locks sharelockv1.LockServiceClient, r *sharelockv1.WatchRequest, synced func()) {
 	once := sync.OnceFunc(synced)
 	defer once()
@@ -131,7 +131,7 @@ func (w *crowd) follow(b *testing.B, locks sharelockv1.LockServiceClient, r *sha
 
 // listen is follow until the watch ends.
 func (w *crowd) listen(locks sharelockv1.LockServiceClient, r *sharelockv1.WatchRequest, synced func()) error {
-	// The messages are not decoded: this would be most of the cost.
+	// The messages are not decoded, because that would be most of the cost.
 	stream, err := locks.Watch(w.ctx, r, grpc.ForceCodecV2(sessionwire.RawCodec{}))
 	var f sessionwire.Frame
 	for err == nil {
@@ -150,7 +150,7 @@ func (w *crowd) listen(locks sharelockv1.LockServiceClient, r *sharelockv1.Watch
 	return err
 }
 
-// handOver takes a key and gives it back, once a second.
+// handOver acquires and releases a key once a second.
 func (w *crowd) handOver(cl *client.Client, key string) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

@@ -14,7 +14,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// types are the types of events, without pings.
+// types returns the types of events, without pings.
 func types(events []sharelock.Event) string {
 	var list []string
 	for _, e := range events {
@@ -25,14 +25,14 @@ func types(events []sharelock.Event) string {
 	return strings.Join(list, " ")
 }
 
-// has is a condition for [cluster.Watching.Wait].
+// has returns a condition for [cluster.Watching.Wait].
 func has(t sharelock.EventType) func([]sharelock.Event) bool {
 	return func(events []sharelock.Event) bool {
 		return slices.ContainsFunc(events, func(e sharelock.Event) bool { return e.Type == t })
 	}
 }
 
-// A key is followed at its owner and at any other node, and with all keys.
+// A key is watched at its owner and at any other node, alone and with all keys.
 func TestSimWatch(t *testing.T) {
 	for name, at := range map[string]int{"owner": 0, "backup": 1, "other": 2} {
 		for _, prefix := range []bool{false, true} {
@@ -75,7 +75,7 @@ func TestSimWatch(t *testing.T) {
 	}
 }
 
-// A fail-over shows as an event; then the state is told, and what follows.
+// A failover appears as an event. Then the state follows, and later events.
 func TestSimWatchOverACrash(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
@@ -111,7 +111,7 @@ func TestSimWatchOverACrash(t *testing.T) {
 	})
 }
 
-// A2, A3: what only the owner knows is not told, so that it need not be taken back when the owner
+// A2, A3: a watch is not told what only the owner knows, so nothing has to be retracted when the owner
 // is lost.
 func TestSimWatchTellsWhatIsCommitted(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
@@ -122,12 +122,12 @@ func TestSimWatchTellsWhatIsCommitted(t *testing.T) {
 		must(t, err)
 		w := c.Watch(t.Context(), outside(t.Context(), t, c, "watcher", 2, 1), sharelock.WatchRequest{Key: key})
 		must(t, w.Held(t.Context(), key, 0, held.Token()))
-		// The release reaches the owner, and nobody else.
+		// The release reaches only the owner.
 		stuck := c.HoldMessages(cluster.Messages{From: 0, To: 1, Kinds: []cluster.Kind{cluster.Entries}})
 		released := make(chan error, 1)
 		go func() { released <- held.Release(t.Context()) }()
 		must(t, stuck.WaitMet(t.Context(), 1))
-		time.Sleep(sceneLease / 8) // time for an event to come that must not
+		time.Sleep(sceneLease / 8) // time for an event that must not come
 		if got := types(w.Events()); got != "snapshot synced" {
 			t.Errorf("%s: %s: told %s before the backup knows it", cluster.Told, invariant.Replicated, got)
 		}

@@ -10,20 +10,20 @@ import (
 	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
-// weather is what happens to the mesh.
+// weather applies random faults to the mesh.
 type weather struct {
 	c   *cluster.Cluster
 	rnd *rand.Rand
-	// found says that every node has --found in its unit file from its second start on.
+	// found is set if every node has --found in its unit file from its second start on.
 	found bool
-	// versions are the releases of the nodes' programs.
+	// versions holds the releases of the nodes' programs.
 	versions *versions
-	// rules are those that were not ended on purpose.
+	// rules holds the rules that were not ended on purpose.
 	rules []*cluster.Rule
 }
 
-// change does one thing. A node that is down comes back before the next goes down,
-// since no mesh survives more; but now and then all go down at once.
+// change makes one change. A node that is down comes back before the next goes down, because a mesh
+// survives only one; but now and then all go down at once.
 func (w *weather) change(ctx context.Context) error {
 	if err := errors.Join(w.versions.watch(), w.versions.mend(ctx)); err != nil {
 		return err
@@ -55,7 +55,7 @@ func (w *weather) change(ctx context.Context) error {
 	case roll < 63 && len(down) == 0, roll < 80 && len(down) == 0 && w.versions.on && w.rnd.IntN(4) == 0:
 		short, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
-		_ = w.c.Stop(short, i) // in bad weather it may not be able to hand over
+		_ = w.c.Stop(short, i) // during faults it may be unable to hand over
 	case roll < 65 && len(down) == 0 && w.c.Len() > 2:
 		return w.wipe(ctx, i)
 	case roll < 70:
@@ -71,13 +71,13 @@ func (w *weather) change(ctx context.Context) error {
 	case roll < 92:
 		w.c.Deafen(i)
 	default:
-		// Any two clocks, clients' too, stay within 10 %.
+		// Any two clocks, including clients', stay within 10 %.
 		w.c.SetRate(i, 0.96+w.rnd.Float64()*0.08)
 	}
 	return nil
 }
 
-// kinds are messages that belong together, so that a rule meets something.
+// kinds are groups of related messages, so that a rule matches some.
 var kinds = [][]cluster.Kind{
 	{cluster.Calls},
 	{cluster.Answers},
@@ -131,8 +131,8 @@ func (w *weather) message() {
 	w.rules = append(w.rules, r)
 }
 
-// killBesideCut kills a node while a link between two others is cut, one way or both, so that
-// what the dead one held may be asked for over a third one only (V5, V6a; schedule 16).
+// killBesideCut kills a node while a link between two others is cut, one way or both, so that what the
+// dead one held can perhaps be asked for only through a third node (V5, V6a; schedule 16).
 func (w *weather) killBesideCut(dead, one int) {
 	for _, other := range w.others(dead) {
 		if one != dead && other != one {
@@ -146,8 +146,8 @@ func (w *weather) killBesideCut(dead, one int) {
 	w.c.Kill(dead)
 }
 
-// wipe takes a node's disk away. One that loses its vote with it must have been
-// replaced before the next does, so the mesh has to be whole before and after.
+// wipe deletes a node's disk. A node that loses its vote that way must be replaced before the next is
+// wiped, so the mesh has to be whole before and after.
 func (w *weather) wipe(ctx context.Context, i int) error {
 	w.c.Heal()
 	w.rules = nil
@@ -166,9 +166,9 @@ func (w *weather) wipe(ctx context.Context, i int) error {
 			return err
 		}
 	}
-	w.versions.newest(i) // it is waited for
+	w.versions.newest(i) // the test waits for it
 	apart := w.found && w.rnd.IntN(2) == 0
-	if apart { // V0: it sees nobody, and must not found a mesh of its own
+	if apart { // V0: it reaches nobody, and must not found a mesh of its own
 		w.c.Split([]int{i}, w.others(i))
 	}
 	if err := w.versions.start(ctx, i); err != nil {
@@ -181,8 +181,8 @@ func (w *weather) wipe(ctx context.Context, i int) error {
 	return w.c.WaitReady(ready)
 }
 
-// turnedAway starts the older program on node i, whose directory is empty, in a mesh of the
-// new release: it must be refused (W2).
+// turnedAway starts the older program on node i, whose directory is empty, in a mesh of the new
+// release. It must be refused (W2).
 func (w *weather) turnedAway(ctx context.Context, i int) error {
 	w.versions.nodes[i].release, w.versions.nodes[i].hold = oldRelease, 0
 	if err := w.versions.start(ctx, i); err != nil {

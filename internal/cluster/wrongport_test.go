@@ -16,8 +16,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
-// A client at another port of a node is told so at once, whatever way it speaks; the ports go
-// on working.
+// A client at a wrong port of a node is told so at once, in any protocol. The ports keep working.
 func TestWrongPorts(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Nodes: 1})
 	ctx := limited(t)
@@ -38,7 +37,7 @@ func TestWrongPorts(t *testing.T) {
 			if !errors.Is(err, sharelock.ErrWrongPort) || err.Error() != want {
 				t.Errorf("%s at the %s port: %v, want %q", name, kind, err, want)
 			}
-			// Beside a good address it does no harm.
+			// Together with a correct address it does no harm.
 			both, err := client.Dial(ctx, []string{addr, at.GRPC}, opts)
 			if err != nil {
 				t.Errorf("%s at the %s port and the right one: %v", name, kind, err)
@@ -53,7 +52,7 @@ func TestWrongPorts(t *testing.T) {
 			}
 		}
 	}
-	// HTTP goes on.
+	// The HTTP port still works.
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.HTTP+"/readyz", nil)
 	must(t, err)
 	resp, err := http.DefaultClient.Do(req)

@@ -17,8 +17,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
-// A client with TLS at the gossip port is told so at once, as one without, whether the node has a certificate
-// or none.
+// A client with TLS at the gossip port is told so at once, like one without, whether or not the node has a
+// certificate.
 func TestWrongPortWithTLS(t *testing.T) {
 	secure := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // it is about the answer
 	for name, who := range map[string]cluster.TLS{
@@ -53,8 +53,8 @@ func TestWrongPortWithTLS(t *testing.T) {
 	}
 }
 
-// answers sends a request of HTTP/1.1 to a port, with TLS if secure is given, and checks what the port says. A
-// port without TLS says it in the clear.
+// answers sends an HTTP/1.1 request to a port, with TLS if secure is not nil, and checks the answer. A port
+// without TLS answers in clear text.
 func answers(t *testing.T, secure *tls.Config, addr string, hasTLS bool, says string) {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(limited(t), "tcp", addr)
@@ -66,7 +66,7 @@ func answers(t *testing.T, secure *tls.Config, addr string, hasTLS bool, says st
 	}
 	request := "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	if secure != nil && !hasTLS {
-		request = "\x16\x03\x01\x00\x05hello" // a record of a handshake
+		request = "\x16\x03\x01\x00\x05hello" // a TLS record of a handshake
 	}
 	_, err = io.WriteString(conn, request)
 	must(t, err)
