@@ -14,9 +14,9 @@ type Cluster struct {
 	in *cluster.Cluster
 }
 
-// New starts a cluster and returns when it is ready; see [Cluster.WaitReady]. ctx bounds the start
-// only. New is for programs and examples: there is no test to fail, so the caller must call Close,
-// and may call Check to learn of violated invariants.
+// New starts a cluster and returns when it is ready; see [Cluster.WaitReady]. ctx bounds only the start.
+// New is for programs and examples: there is no test to fail, so the caller must call Close, and may
+// call Check to learn of violated invariants.
 func New(ctx context.Context, o Options) (*Cluster, error) {
 	in, err := cluster.New(ctx, o.internal())
 	if err != nil {
@@ -40,8 +40,8 @@ func (c *Cluster) Close() error { return c.in.Close() }
 // is in a view.
 func (c *Cluster) Owner(key string) int { return c.in.Owner(key) }
 
-// Leader returns the node that leads the members' agreement about views, or -1 if no running node
-// knows.
+// Leader returns the node that is the Raft leader, which decides about views, or -1 if no running node
+// knows it.
 func (c *Cluster) Leader() int { return c.in.Leader() }
 
 // Epoch returns the newest epoch of a running node, or 0 if no node is in a view. Every change of

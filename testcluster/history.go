@@ -29,8 +29,8 @@ func (h *History) Calls() []Call {
 	return list
 }
 
-// Call is one request of a client to a node, and its answer. One call of a user's program is
-// several of these if the client had to try again.
+// Call is one request of a client to a node, with its answer. One call of a program is several Calls
+// if the client retried.
 type Call struct {
 	// Client is the id of the client that sent the request.
 	Client string
@@ -42,18 +42,17 @@ type Call struct {
 	RequestID string
 	Mode      sharelock.Mode
 	Slots     uint32
-	// Start is before the request was sent, End after its answer was received. End is zero if
-	// there was no answer.
+	// Start is a time before the request was sent, End a time after its answer was received. End is
+	// zero if there was no answer.
 	Start, End time.Time
 	// Err is the answer, if that was an error.
 	Err error
 	// Token is the fencing token that was granted, or that the request named.
 	Token sharelock.Token
-	// SafeUntil, of a successful acquire or renewal, is the time until which the client may rely
-	// on the lock.
+	// SafeUntil is set for a successful acquire or renewal: the client may rely on the lock until then.
 	SafeUntil time.Time
-	// Kept reports that a node renewed the lock on behalf of the client's session. Start is then
-	// the time of the keepalive that the renewal counts from.
+	// Kept means that a node renewed the lock for the client's session. Start is then the time of the
+	// keepalive from which the renewal counts.
 	Kept bool
 }
 

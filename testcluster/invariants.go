@@ -6,18 +6,18 @@ import (
 	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
-// Invariant names a promise of the mesh that is checked when a test ends. [Options].Without leaves
+// Invariant names a property of the mesh that is checked when a test ends. [Options].Without leaves
 // invariants out.
 type Invariant string
 
 // The invariants.
 const (
-	// OneHolder: the clients that believe to hold a key at the same moment are allowed to hold it
-	// together. A client believes so from the answer to its acquire until it sends the release,
-	// or until the last moment that an answer called safe, counted from the send of the request.
+	// OneHolder: clients that believe at the same moment that they hold a key may hold it together. A
+	// client believes so from the answer to its acquire until it sends the release, or until the safe
+	// time in an answer is over, counted from the send of the request.
 	OneHolder Invariant = "one-holder"
-	// TokensGrow: a grant that was asked for after another grant of the key had been answered has
-	// a larger token.
+	// TokensGrow: a grant that was requested after another grant of the key was answered has a larger
+	// token.
 	TokensGrow Invariant = "tokens-grow"
 	// OneGrant: a request id is granted one token, unless state is lost.
 	OneGrant Invariant = "one-grant"
@@ -28,7 +28,7 @@ const (
 	// Linearizable: the calls of every key have an order that explains all answers. This cannot
 	// be checked if clients that are not in the History use the same keys.
 	Linearizable Invariant = "linearizable"
-	// Consistent: the state of every running node agrees with itself.
+	// Consistent: the state of every running node is consistent.
 	Consistent Invariant = "consistent"
 	// NoLeaks: no goroutine of the cluster outlives Close.
 	NoLeaks Invariant = "no-leaks"

@@ -33,9 +33,9 @@ func (c *Cluster) Addrs(i int) Addrs {
 // the History. Package mesh makes no promise of compatibility.
 func (c *Cluster) Node(i int) *mesh.Node { return c.in.Node(i) }
 
-// Client returns a client of node i, which calls no other node. The cluster closes it. While the
-// node does not run, the client's calls fail after its patience; Dial makes clients that turn to
-// another node.
+// Client returns a client of node i, which calls no other node. The cluster closes it. While the node
+// does not run, the client's calls fail after its patience. Clients that Dial returns use another node
+// then.
 func (c *Cluster) Client(i int) *client.Client { return c.in.Client(i) }
 
 // Dial returns a client of the given nodes, which calls the first until that fails, then the next.
@@ -47,10 +47,10 @@ func (c *Cluster) Dial(ctx context.Context, opts client.Options, nodes ...int) (
 	return c.in.Dial(ctx, opts, nodes...)
 }
 
-// DialContext opens a connection to an address of the cluster from where its clients are. It is for
-// clients that the program under test makes by itself, as their client.Options.Dialer. On
-// [Loopback] it is a plain TCP dial. Such clients keep real time, so in a bubble of testing/synctest
-// a program must be given a client that Dial returned.
+// DialContext opens a connection to an address of the cluster from the clients' machine. Use it as the
+// client.Options.Dialer of clients that the program under test creates itself. On [Loopback] it is a
+// plain TCP dial. Such clients use real time, so in a bubble of testing/synctest a program must be given
+// a client that Dial returned.
 func (c *Cluster) DialContext(ctx context.Context, addr string) (net.Conn, error) {
 	return c.in.DialContext(ctx, addr)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// TB is the part of a test that a cluster uses. *testing.T, *testing.B and *testing.F implement it.
-// Its methods are called in the goroutine of the test only.
+// TB is the part of testing.TB that a cluster uses. *testing.T, *testing.B and *testing.F implement it.
+// Its methods are called only in the goroutine of the test.
 type TB interface {
 	Helper()
 	Logf(format string, args ...any)
@@ -23,7 +23,7 @@ type TB interface {
 	Context() context.Context
 }
 
-// Net is the kind of network that the nodes of a cluster talk over.
+// Net is the kind of network that connects the nodes of a cluster.
 type Net int
 
 // The networks. The zero value is Loopback.
@@ -40,7 +40,7 @@ const (
 type Options struct {
 	// Nodes is the number of nodes that found the cluster; 0 means 3.
 	Nodes int
-	// Net is the network that the nodes talk over.
+	// Net is the network that connects the nodes.
 	Net Net
 	// Timing is the length of the view lease, from which all other intervals of the mesh derive:
 	// a crash is noticed after about one Timing. 0 means 500 ms; the minimum is 200 ms.

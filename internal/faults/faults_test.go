@@ -11,13 +11,13 @@ import (
 // fault is one row of the table.
 type fault struct {
 	name string
-	// nodes are the sizes of mesh it is tried on; nil is all.
+	// nodes lists the sizes of the meshes to test it on; nil means all.
 	nodes []int
 	setup setup
-	// limit is how long a key may go without a grant.
+	// limit is the longest time for which a key may get no grant.
 	limit time.Duration
-	// everything is lost: what was held, the order of queues, requests that were under
-	// way. Grants must be right all the same.
+	// everything: holds, the order of queues and requests in flight are lost. Grants must be right
+	// nevertheless.
 	everything bool
 	// short: it is one of the few that run everywhere.
 	short bool
@@ -26,18 +26,18 @@ type fault struct {
 }
 
 const (
-	// recovery is what the crash or cut of a minority may cost any key.
+	// recovery is how long the crash or cut of a minority may delay the grants of any key.
 	recovery = 2*lease + time.Second
-	// maxTTL is the default; a mesh that lost everything waits for it, stretched.
+	// maxTTL is the default. A mesh that lost everything waits for it, stretched.
 	maxTTL = 60 * time.Second
-	// lasting is how long a cut stays: long enough for an eviction, and for those
-	// evicted to try to come back.
+	// lasting is how long a cut lasts: long enough for an eviction, and for the evicted members to try
+	// to join again.
 	lasting = 7 * time.Second
 	// before and after are the times without a fault, under load.
 	before, after = time.Second, 2 * time.Second
 )
 
-// table is all faults.
+// table returns all faults.
 func table() []fault {
 	return []fault{
 		{name: "kill -9 of an owner", limit: recovery, do: func(r *rig) {
@@ -78,7 +78,7 @@ func table() []fault {
 			one := r.any(r.leader())
 			r.cut(func() { r.net.cut(one.host, hosts(r.others(one))...) })
 		}},
-		// The leader hears its renewals and answers them: only complaints tell (V6).
+		// The leader hears its renewals and answers them: only complaints reveal it (V6).
 		{name: "one that hears nobody", limit: 3 * lease, do: func(r *rig) {
 			one := r.any(r.leader())
 			r.cut(func() {
@@ -115,8 +115,8 @@ func table() []fault {
 			}
 		}},
 		{name: "a disk full", limit: recovery, setup: setup{smallDisks: true}, do: func(r *rig) {
-			// The leader's, when there is something to write: a node comes and goes, until
-			// there was really no room for it.
+			// The leader's disk is full when it has to write: a node leaves and joins until there was
+			// really no space left.
 			leader := r.leader()
 			r.begin()
 			leader.fill()
@@ -136,7 +136,7 @@ func table() []fault {
 			r.healed()
 		}},
 		{name: "a data directory lost", limit: recovery, do: func(r *rig) {
-			// The first seed's: it must not found another mesh.
+			// The first seed's directory: it must not found another mesh.
 			first := r.nodes[0]
 			r.begin()
 			first.kill()
@@ -180,13 +180,13 @@ func table() []fault {
 	}
 }
 
-// any is a node that is not one of these.
+// any returns a node that is not one of these.
 func (r *rig) any(not ...*node) *node {
 	list := r.others(not...)
 	return list[rand.IntN(len(list))]
 }
 
-// follower is the node, if it does not lead, or else another one.
+// follower returns the node if it is not the leader, and another one otherwise.
 func (r *rig) follower(n *node) *node {
 	r.t.Helper()
 	if leader := r.leader(); n == leader {
@@ -195,8 +195,8 @@ func (r *rig) follower(n *node) *node {
 	return n
 }
 
-// crash kills nodes in one moment, and starts them again when the others had to do
-// without them for a while.
+// crash kills nodes at the same moment, and starts them again when the others have worked without
+// them for a while.
 func (r *rig) crash(nodes ...*node) {
 	r.t.Helper()
 	r.begin()
@@ -213,7 +213,7 @@ func (r *rig) crash(nodes ...*node) {
 	r.healed()
 }
 
-// suspend stops a process and lets it go on.
+// suspend stops a process and lets it continue after d.
 func (r *rig) suspend(n *node, d time.Duration) {
 	r.t.Helper()
 	r.begin()
@@ -223,8 +223,8 @@ func (r *rig) suspend(n *node, d time.Duration) {
 	r.healed()
 }
 
-// isolate parts few from many, and from what else is named, and watches what the few
-// grant if clients reach them.
+// isolate cuts few off from many, and from the addresses in and. It watches what the few grant if
+// clients reach them.
 func (r *rig) isolate(few, many []*node, and []string) {
 	r.t.Helper()
 	if and != nil {
@@ -241,7 +241,7 @@ func (r *rig) isolate(few, many []*node, and []string) {
 	r.healed()
 }
 
-// cut does something to the network for a while.
+// cut disturbs the network for a while.
 func (r *rig) cut(do func()) {
 	r.t.Helper()
 	r.begin()

@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// heldKeys are held from before the fault until after it: enough that every node
-	// owns some. Every other one has a TTL that is short beside the pause of a process.
+	// heldKeys are held from before the fault until after it: enough that every node owns some. Every
+	// second lock has a TTL that is short compared with the pause of a process.
 	heldKeys = 32
 	shortTTL = 10 * time.Second
-	// sampleTime is how often holders look how long their locks are good.
+	// sampleTime is how often holders check how long their locks are safe.
 	sampleTime = 500 * time.Millisecond
 )
 
@@ -58,7 +58,7 @@ func newHolders(r *rig, rec *record) *holders {
 	return h
 }
 
-// hold watches over one lock until the end, and asks the mesh for it then.
+// hold observes one lock until the end, and then asks the mesh for it.
 func (h *holders) hold(g *grant, lock *client.Lock) {
 	tick := time.NewTicker(sampleTime)
 	defer tick.Stop()
@@ -77,7 +77,7 @@ func (h *holders) hold(g *grant, lock *client.Lock) {
 		now := time.Now()
 		until := now.Add(lock.Remaining())
 		if after := time.Now(); after.Before(until) && until.Sub(safe) > sampleTime/2 {
-			// It is good for longer than it was: a renewal was answered since.
+			// It is safe for longer than before: a renewal was answered in between.
 			if !safe.IsZero() {
 				h.rec.renewed(g, before, after, until)
 			}
@@ -97,7 +97,7 @@ func (h *holders) finish(g *grant, lock *client.Lock) {
 	h.rec.giveBack(ctx, g, lock)
 }
 
-// end asks for all locks and releases them.
+// end asks the mesh for all locks and releases them.
 func (h *holders) end() {
 	close(h.stop)
 	h.work.Wait()

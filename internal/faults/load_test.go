@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// loadKeys are wanted by two workers each, all the time: so each is granted
-	// several times a second, and every grant can be wrong.
+	// Two workers want each of loadKeys keys all the time: each key is granted several times a second,
+	// and every grant can be wrong.
 	loadKeys = 40
-	// holdTime and restTime are how long a worker keeps its lock, and rests then.
+	// holdTime is how long a worker keeps its lock, and restTime how long it pauses afterwards.
 	holdTime = 20 * time.Millisecond
 	restTime = 400 * time.Millisecond
-	// loadWait is how long a worker queues: longer than a fault lasts.
+	// loadWait is how long a worker waits in the queue: longer than a fault lasts.
 	loadWait = 100 * time.Second
-	// settleTime is how long calls under way may take at the end.
+	// settleTime is how long calls in flight may take at the end.
 	settleTime = 20 * time.Second
 )
 
@@ -27,12 +27,12 @@ func loadKey(i int) string { return fmt.Sprintf("load/%d", i) }
 
 func isLoad(key string) bool { return len(key) > 5 && key[:5] == "load/" }
 
-// load takes locks and gives them back, until it ends.
+// load acquires and releases locks until it ends.
 type load struct {
 	rec  *record
 	stop chan struct{}
 	work sync.WaitGroup
-	// ctx ends with the patience for the calls that are under way at the end.
+	// ctx ends when the time for the calls that are in flight at the end is over.
 	ctx    context.Context //nolint:containedctx // the lifetime of the load
 	giveUp context.CancelFunc
 }
@@ -57,7 +57,7 @@ func newLoad(r *rig, rec *record) *load {
 	return l
 }
 
-// worker is one that wants a key; the first rest spreads them.
+// worker acquires a key repeatedly. The first pause spreads the workers.
 func (l *load) worker(c *client.Client, name, key string, first time.Duration) {
 	rest := time.NewTimer(first)
 	defer rest.Stop()
@@ -72,7 +72,7 @@ func (l *load) worker(c *client.Client, name, key string, first time.Duration) {
 	}
 }
 
-// once takes a lock, with the default TTL, and gives it back.
+// once acquires a lock, with the default TTL, and releases it.
 func (l *load) once(c *client.Client, name, key string) {
 	sent := time.Now()
 	lock, err := c.Acquire(l.ctx, key, client.Wait(loadWait))
@@ -85,7 +85,7 @@ func (l *load) once(c *client.Client, name, key string) {
 	l.rec.giveBack(l.ctx, g, lock)
 }
 
-// end stops the load: calls under way come to their end, or fail.
+// end stops the load. Calls in flight end or fail.
 func (l *load) end() {
 	close(l.stop)
 	patience := time.AfterFunc(settleTime, l.giveUp)
@@ -94,7 +94,7 @@ func (l *load) end() {
 	l.giveUp()
 }
 
-// keep holds a lock until the end comes; if it is lost before, that is noted.
+// keep holds a lock until the end. If the lock is lost before, that is recorded.
 func (r *record) keep(g *grant, lock *client.Lock, end <-chan time.Time) {
 	select {
 	case <-lock.Done():
@@ -103,7 +103,7 @@ func (r *record) keep(g *grant, lock *client.Lock, end <-chan time.Time) {
 	}
 }
 
-// giveBack releases a lock. One that was lost before is a loss, not a failure.
+// giveBack releases a lock. A lock that was lost before is a loss, not a failure.
 func (r *record) giveBack(ctx context.Context, g *grant, lock *client.Lock) {
 	sent := time.Now()
 	err := lock.Release(ctx)

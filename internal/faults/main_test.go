@@ -13,18 +13,18 @@ import (
 	"github.com/sgkandale/sharelock/internal/linear"
 )
 
-// What scripts/faults says.
+// Settings from scripts/faults.
 const (
-	// modeEnv is full or short; without it nothing is done.
+	// modeEnv is full or short; without it the tests are skipped.
 	modeEnv = "SHARELOCK_FAULTS"
 	// binaryEnv is the path of sharelock.
 	binaryEnv = "SHARELOCK_FAULTS_BINARY"
 )
 
-// sizes are the meshes: of the short form, only the first.
+// sizes returns the sizes of the meshes. The short form uses only the first.
 func sizes() []int { return []int{3, 5} }
 
-// TestFaults does to real processes what can happen to them.
+// TestFaults applies faults to real processes.
 func TestFaults(t *testing.T) {
 	mode := os.Getenv(modeEnv)
 	if mode == "" {
@@ -42,7 +42,7 @@ func TestFaults(t *testing.T) {
 				t.Run(f.name, func(t *testing.T) {
 					w.t = t
 					r := row{fault: f, nodes: size}
-					defer func() { // also of a fault that ended the test
+					defer func() { // also after a fault that ended the test
 						r.ended = !t.Failed()
 						rows = append(rows, r)
 					}()
@@ -61,7 +61,7 @@ type row struct {
 	ended bool // without an error
 	any   time.Duration
 	worst time.Duration
-	// the numbers of what went wrong, and how much was asked.
+	// the numbers of violations, and of calls.
 	lost, double, outOfOrder, failed, asked int
 }
 
@@ -75,7 +75,7 @@ func rehearse(t *testing.T, w *network, res *row) {
 	held := newHolders(r, rec)
 	queues := newQueues(r, rec, releases())
 	load := newLoad(r, rec)
-	// Whoever waits must come to an end if the fault does not.
+	// The waiters must end even if the fault does not.
 	defer func() {
 		load.giveUp()
 		queues.giveUp()
@@ -119,13 +119,13 @@ func rehearse(t *testing.T, w *network, res *row) {
 	}
 }
 
-// releases are when the holders of the queues let go: in the time that a crash
-// costs, and after it.
+// releases returns when the holders of the queues release their locks: during the recovery from a
+// crash, and after it.
 func releases() []time.Duration {
 	return []time.Duration{50 * time.Millisecond, 1500 * time.Millisecond, 3 * time.Second, 6 * time.Second}
 }
 
-// mostShown is how many of one kind of complaint are shown.
+// mostShown is how many violations of one kind are shown.
 const mostShown = 8
 
 func complain(t *testing.T, what string, list []string) {
@@ -143,7 +143,7 @@ func note(t *testing.T, what string, list []string) {
 	}
 }
 
-// write is the table.
+// write formats the table.
 func write(rows []row) string {
 	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(a.nodes, b.nodes) })
 	var b strings.Builder

@@ -9,8 +9,8 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
-// minority asks nodes that are cut off for locks, which they must not grant once
-// their lease has run out (Q4).
+// minority asks nodes that are cut off for locks, which they must not grant after their lease has
+// ended (Q4).
 type minority struct {
 	r     *rig
 	cut   time.Time
@@ -22,7 +22,7 @@ type minority struct {
 	wrong []string      // guarded by mu
 }
 
-// prepare connects to the nodes; watch begins at the cut.
+// prepare connects to the nodes. watch begins at the cut.
 func (m *minority) prepare(nodes []*node) (watch func()) {
 	m.r.t.Helper()
 	var clients []*client.Client
@@ -69,7 +69,7 @@ func (m *minority) note(name string, sent time.Time, lock *client.Lock, err erro
 	if err != nil {
 		return
 	}
-	// It was granted after it was sent, and its lease began before the cut (V4).
+	// It was granted after it was sent, and the node's lease began before the cut (V4).
 	at := sent.Sub(m.cut)
 	m.last = max(m.last, at)
 	if at > lease {
@@ -77,7 +77,7 @@ func (m *minority) note(name string, sent time.Time, lock *client.Lock, err erro
 	}
 }
 
-// end stops before the cut is healed, and reports.
+// end stops before the cut is healed, and reports violations.
 func (m *minority) end() {
 	m.r.t.Helper()
 	close(m.stop)

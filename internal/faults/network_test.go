@@ -8,9 +8,8 @@ import (
 	"testing"
 )
 
-// network is one switch with a plug for every node. The switch is in the namespace
-// of the test, which reaches all nodes through it; a node has a namespace of its
-// own.
+// network is one switch with a link to every node. The switch is in the namespace of the test, which
+// reaches all nodes through it. Each node has a namespace of its own.
 type network struct {
 	t testing.TB
 }
@@ -19,7 +18,7 @@ const (
 	bridge = "faults"
 	// host is the test's own address on the switch.
 	host = "10.99.0.254"
-	// mostNodes is how many plugs there are: one more than the largest mesh.
+	// mostNodes is the number of links: one more than the largest mesh.
 	mostNodes = 6
 )
 
@@ -29,9 +28,9 @@ func nodeHost(i int) string { return fmt.Sprintf("10.99.0.%d", i+1) }
 func relayHost(i int) string { return fmt.Sprintf("10.99.0.%d", i+101) }
 func namespace(i int) string { return fmt.Sprintf("n%d", i+1) }
 
-// rules drop what goes from one address to another, wherever it passes the switch,
-// and of the rest between nodes a share. Nothing is rejected: whoever sends does not
-// learn of it, as with a cable that was pulled.
+// rules drop what one address sends to another, wherever it passes the switch, and a fraction of the
+// other packets between nodes. Nothing is rejected: the sender gets no error, as after a cable was
+// pulled.
 const rules = `
 table bridge faults {
 	set cut { type ipv4_addr . ipv4_addr; }
@@ -42,8 +41,8 @@ table bridge faults {
 }
 `
 
-// newNetwork builds the switch. The namespace must be new: nothing else may be
-// disturbed, and all of it ends with the namespace.
+// newNetwork builds the switch. The namespace must be new, so that nothing else is disturbed.
+// Everything ends with the namespace.
 func newNetwork(t testing.TB) *network {
 	t.Helper()
 	links, err := net.Interfaces()
@@ -85,7 +84,7 @@ func (n *network) run(input, format string, args ...any) {
 	}
 }
 
-// cut stops what goes from one address to each of the others.
+// cut drops what one address sends to each of the others.
 func (n *network) cut(from string, to ...string) {
 	n.t.Helper()
 	for _, h := range to {
@@ -93,7 +92,7 @@ func (n *network) cut(from string, to ...string) {
 	}
 }
 
-// part stops everything between two groups.
+// part drops everything between two groups.
 func (n *network) part(a, b []string) {
 	n.t.Helper()
 	for _, from := range a {
@@ -104,7 +103,7 @@ func (n *network) part(a, b []string) {
 	}
 }
 
-// lose drops one of so many packets between nodes.
+// lose drops one of every oneOf packets between nodes.
 func (n *network) lose(oneOf int) {
 	n.t.Helper()
 	n.run("", "nft add rule bridge faults lossy numgen random mod %d == 0 drop", oneOf)

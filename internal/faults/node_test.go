@@ -17,8 +17,8 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
-// node is one place for a process: a namespace, a data directory, a configuration
-// file, and the process that runs there now.
+// node is a place for a process: a namespace, a data directory, a configuration file, and the
+// process that runs there now.
 type node struct {
 	t          testing.TB
 	name, host string
@@ -27,12 +27,12 @@ type node struct {
 	logs       *os.File
 	ended      chan struct{} // closed when the process has ended; nil before the first
 	cmd        *exec.Cmd
-	// asked talks to this node alone.
+	// asked is a client of this node only.
 	asked *client.Client
 }
 
-// newNode prepares a node with the default configuration, but for what must differ
-// and the lines that are given.
+// newNode prepares a node with the default configuration, except for what must differ and the given
+// lines.
 func newNode(t testing.TB, number int, binary, dir string, settings string) *node {
 	t.Helper()
 	n := &node{t: t, name: namespace(number), host: nodeHost(number), binary: binary}
@@ -56,7 +56,7 @@ func newNode(t testing.TB, number int, binary, dir string, settings string) *nod
 	return n
 }
 
-// shownLines is how much of a node's log a failure shows.
+// shownLines is how many lines of a node's log a failure shows.
 const shownLines = 30
 
 func (n *node) showLog() {
@@ -80,19 +80,19 @@ func (n *node) start() {
 	n.cmd = exec.Command("ip", "netns", "exec", n.name, n.binary, "serve", "--config", n.file)
 	n.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	n.cmd.Stdout, n.cmd.Stderr = n.logs, n.logs
-	// Nobody is left behind when the test is killed.
+	// The process ends when the test is killed.
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := n.cmd.Start(); err != nil {
 		n.t.Fatal(err)
 	}
 	n.ended = make(chan struct{})
 	go func(cmd *exec.Cmd, ended chan struct{}) {
-		cmd.Wait() //nolint:errcheck // killed on purpose, mostly
+		cmd.Wait() //nolint:errcheck // usually killed on purpose
 		close(ended)
 	}(n.cmd, n.ended)
 }
 
-// signal is for a process that must be running: ip has become it, so its id is known.
+// signal sends a signal to a running process. ip has replaced itself by it, so its id is known.
 func (n *node) signal(s syscall.Signal) {
 	n.t.Helper()
 	if err := n.cmd.Process.Signal(s); err != nil {
@@ -100,7 +100,7 @@ func (n *node) signal(s syscall.Signal) {
 	}
 }
 
-// kill is kill -9, of one that was stopped too.
+// kill is kill -9, also of a process that was stopped.
 func (n *node) kill() {
 	if n.ended != nil {
 		n.cmd.Process.Kill() //nolint:errcheck // it may have ended
@@ -108,7 +108,7 @@ func (n *node) kill() {
 	}
 }
 
-// stop is SIGTERM, and waits until the process has left in good order.
+// stop sends SIGTERM, and waits until the process has left in good order.
 func (n *node) stop() {
 	n.t.Helper()
 	n.signal(syscall.SIGTERM)
@@ -117,7 +117,7 @@ func (n *node) stop() {
 		if code := n.cmd.ProcessState.ExitCode(); code != 0 {
 			n.t.Errorf("%s ended with exit code %d", n.name, code)
 		}
-	case <-time.After(40 * time.Second): // shutdown_timeout and some
+	case <-time.After(40 * time.Second): // shutdown_timeout and some more time
 		n.t.Fatalf("%s does not end after SIGTERM", n.name)
 	}
 }
@@ -135,7 +135,7 @@ func (n *node) ready(ctx context.Context) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// view is the mesh as this node sees it; nil if it does not say.
+// view returns the mesh as this node sees it; nil if the node does not answer.
 func (n *node) view(ctx context.Context) *sharelock.MeshState {
 	if n.asked == nil {
 		c, err := client.Dial(ctx, []string{n.addr()}, client.Options{OnlyAddrs: true})
@@ -151,8 +151,7 @@ func (n *node) view(ctx context.Context) *sharelock.MeshState {
 	return &m
 }
 
-// fill leaves no room in the node's data directory, which must be a small disk of its
-// own.
+// fill leaves no space in the node's data directory, which must be a small disk of its own.
 func (n *node) fill() {
 	n.t.Helper()
 	f, err := os.Create(filepath.Join(n.data, "ballast"))
@@ -168,7 +167,7 @@ func (n *node) fill() {
 	}
 }
 
-// said reports whether the node's log has the words.
+// said reports whether the node's log contains the words.
 func (n *node) said(words string) bool {
 	n.t.Helper()
 	text, err := os.ReadFile(n.logs.Name())
@@ -186,8 +185,7 @@ func (n *node) makeRoom() {
 	}
 }
 
-// smallDisk mounts a disk of its own for the data, before the node is first
-// started.
+// smallDisk mounts a separate disk for the data, before the node is first started.
 func (n *node) smallDisk() {
 	n.t.Helper()
 	if err := os.MkdirAll(n.data, 0o700); err != nil {

@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// queueKeys have a holder and queueLength waiters each.
+	// Each of queueKeys keys has a holder and queueLength waiters.
 	queueKeys   = 12
 	queueLength = 4
 )
 
-// queues are keys with a line of waiters, whose places were seen before the fault. At
-// some moment of the fault the holder lets go.
+// queues are keys with waiters whose places were seen before the fault. At some moment during the
+// fault the holder releases the lock.
 type queues struct {
 	rec  *record
 	work sync.WaitGroup
-	// ctx ends with the patience at the end.
+	// ctx ends when the time for the waiters to end is over.
 	ctx    context.Context //nolint:containedctx // the lifetime of the queues
 	giveUp context.CancelFunc
 
@@ -30,8 +30,8 @@ type queues struct {
 	times  [queueKeys][queueLength]time.Time       // and when; guarded by mu
 }
 
-// newQueues returns when everybody waits. The holders let go at these times after
-// the begin of the fault, in turn.
+// newQueues returns when all waiters wait. The holders release at these times after the beginning of
+// the fault, in turn.
 func newQueues(r *rig, rec *record, release []time.Duration) *queues {
 	r.t.Helper()
 	q := &queues{rec: rec}
@@ -75,7 +75,7 @@ func newQueues(r *rig, rec *record, release []time.Duration) *queues {
 	return q
 }
 
-// wait is one waiter.
+// wait runs one waiter.
 func (q *queues) wait(c *client.Client, k, place int) {
 	name, key := fmt.Sprintf("client-%d", place), fmt.Sprintf("queue/%d", k)
 	sent := time.Now()
@@ -92,8 +92,7 @@ func (q *queues) wait(c *client.Client, k, place int) {
 	q.rec.giveBack(q.ctx, g, lock)
 }
 
-// end waits for all waiters and says how many of them came before their turn, and
-// which.
+// end waits for all waiters and returns how many of them were granted before their turn, and which.
 func (q *queues) end() (n int, which []string) {
 	patience := time.AfterFunc(settleTime, q.giveUp)
 	q.work.Wait()

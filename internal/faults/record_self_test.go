@@ -7,7 +7,7 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// What is counted must be able to be more than nothing.
+// Each counter must be able to detect what it counts.
 
 func TestDoublesAreFound(t *testing.T) {
 	at := func(ms int) time.Time { return time.Unix(0, 0).Add(time.Duration(ms) * time.Millisecond) }

@@ -11,7 +11,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/linear"
 )
 
-// record is all that clients did and saw. It is safe for concurrent use.
+// record collects what clients did and saw. It is safe for concurrent use.
 type record struct {
 	mu     sync.Mutex
 	grants []*grant      // guarded by mu
@@ -21,18 +21,18 @@ type record struct {
 	lost   []string      // guarded by mu
 }
 
-// grant is a lock that a client had.
+// grant is a lock that a client was granted.
 type grant struct {
 	key, client string
 	token       sharelock.Token
 	// sent is when the client called, got is when it had the lock.
 	sent, got time.Time
-	// until is when it stopped relying on the lock: it began to release it, or was told
-	// that it is lost. Zero while it does.
+	// until is when the client stopped relying on the lock: it began to release it, or learned that
+	// the lock is lost. Zero while it relies on the lock.
 	until time.Time
 }
 
-// acquired notes the end of an acquire. The grant is nil if there was none.
+// acquired records the end of an acquire. The grant is nil if there was none.
 func (r *record) acquired(client, key string, sent time.Time, hold sharelock.Hold, err error) *grant {
 	now := time.Now()
 	r.mu.Lock()
@@ -40,20 +40,20 @@ func (r *record) acquired(client, key string, sent time.Time, hold sharelock.Hol
 	r.asked++
 	c := linear.Call{Key: key, Client: client, Op: linear.Acquire, Start: sent}
 	if err != nil {
-		// It may have been granted in vain, whatever the error is.
+		// It may have been granted nevertheless, whatever the error is.
 		r.calls = append(r.calls, c)
 		r.fail("acquire", client, key, sent, err)
 		return nil
 	}
 	c.End, c.Outcome, c.Token = now, linear.OK, hold.Token
-	c.SafeUntil = sent.Add(hold.SafeFor) // Q3, or a little before: it may have been sent again
+	c.SafeUntil = sent.Add(hold.SafeFor) // Q3; or a little too early, because it may have been sent again
 	r.calls = append(r.calls, c)
 	g := &grant{key: key, client: client, token: hold.Token, sent: sent, got: now}
 	r.grants = append(r.grants, g)
 	return g
 }
 
-// renewed notes that a client was seen to have renewed a lock between two moments.
+// renewed records that a client was seen to have renewed a lock between two moments.
 func (r *record) renewed(g *grant, from, to, safe time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -62,7 +62,7 @@ func (r *record) renewed(g *grant, from, to, safe time.Time) {
 	})
 }
 
-// over notes that a client stopped relying on a lock; the first time counts.
+// over records that a client stopped relying on a lock; the first time counts.
 func (r *record) over(g *grant, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,7 +71,7 @@ func (r *record) over(g *grant, at time.Time) {
 	}
 }
 
-// released notes the end of a release.
+// released records the end of a release.
 func (r *record) released(g *grant, sent time.Time, err error) {
 	r.over(g, sent)
 	now := time.Now()
@@ -87,7 +87,7 @@ func (r *record) released(g *grant, sent time.Time, err error) {
 	r.calls = append(r.calls, c)
 }
 
-// read notes what the mesh said of a key.
+// read records what the mesh reported about a key.
 func (r *record) read(client string, sent time.Time, lock sharelock.KeyState) {
 	now := time.Now()
 	r.mu.Lock()
@@ -101,7 +101,7 @@ func (r *record) read(client string, sent time.Time, lock sharelock.KeyState) {
 	r.calls = append(r.calls, c)
 }
 
-// loss notes a lock that was lost.
+// loss records a lost lock.
 func (r *record) loss(g *grant, why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -110,13 +110,13 @@ func (r *record) loss(g *grant, why error) {
 
 const clock = "15:04:05.000"
 
-// fail is with mu held.
+// fail records a failure. The caller must hold mu.
 func (r *record) fail(what, client, key string, sent time.Time, err error) {
 	r.failed = append(r.failed, fmt.Sprintf("%s %s %s of %s, sent %s: %v",
 		time.Now().Format(clock), what, key, client, sent.Format(clock), err))
 }
 
-// all is everything so far.
+// all returns everything so far.
 func (r *record) all() (grants []grant, calls []linear.Call, asked int, failed, lost []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -126,8 +126,8 @@ func (r *record) all() (grants []grant, calls []linear.Call, asked int, failed, 
 	return grants, slices.Clone(r.calls), r.asked, slices.Clone(r.failed), slices.Clone(r.lost)
 }
 
-// doubles says which grants came while another client relied on its own, and which
-// tokens did not grow. All locks are exclusive.
+// doubles returns the grants that came while another client relied on its own, and those whose tokens
+// did not grow. All locks are exclusive.
 func doubles(grants []grant) (double, shrunk []string) {
 	grants = slices.Clone(grants)
 	slices.SortFunc(grants, func(a, b grant) int { return cmp.Or(cmp.Compare(a.key, b.key), a.got.Compare(b.got)) })
@@ -138,8 +138,8 @@ func doubles(grants []grant) (double, shrunk []string) {
 				double = append(double, fmt.Sprintf("%s: %s got token %v at %s, which %s had with token %v until %s",
 					g.key, g.client, g.token, g.got.Format(clock), before.client, before.token, before.until.Format(clock)))
 			}
-			// A client may hear of its grant late, but not of one that was made before
-			// another's release was sent.
+			// A client may learn of its grant late, but not of one that was made before another's release
+			// was sent.
 			if g.token <= before.token {
 				shrunk = append(shrunk, fmt.Sprintf("%s: %s got token %v at %s, after %s got %v", g.key, g.client, g.token, g.got.Format(clock), before.client, before.token))
 			}
@@ -148,8 +148,8 @@ func doubles(grants []grant) (double, shrunk []string) {
 	return double, shrunk
 }
 
-// gap is the longest time from begin to end without a grant of one of the keys, and
-// where it began. Every key must be one that somebody wanted all the time.
+// gap returns the longest time from begin to end without a grant of one of the keys, and when it began.
+// Some client must have wanted every key all the time.
 func gap(grants []grant, begin, end time.Time, in func(key string) bool) (longest time.Duration, from time.Time) {
 	times := []time.Time{end}
 	for _, g := range grants {
@@ -168,8 +168,8 @@ func gap(grants []grant, begin, end time.Time, in func(key string) bool) (longes
 	return longest, from
 }
 
-// outOfOrder counts those of a queue, in the order in which they queued, that were
-// granted before one ahead of them. 0 is a token that never came.
+// outOfOrder counts the waiters of a queue, given in order, that were granted before one ahead of
+// them. 0 is a token that never came.
 func outOfOrder(tokens []sharelock.Token) int {
 	n := 0
 	for i, t := range tokens {

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// relay passes TCP and UDP on to another address, late, and may lose every so
-// manieth datagram. It takes the place of the kernel's netem. It passes on what it
-// got, in order: delay is added to a stream, bytes are never missing from it.
+// relay forwards TCP and UDP to another address, with a delay, and may lose one of a number of
+// datagrams. It replaces the kernel's netem. It forwards in order; a stream is delayed but never
+// loses bytes.
 type relay struct {
 	addr, to string
 	delay    time.Duration
@@ -60,7 +60,7 @@ func newRelay(t testing.TB, addr, to string, delay time.Duration, loss int) *rel
 	return r
 }
 
-// reset breaks all connections and says how many there were.
+// reset breaks all connections and returns how many there were.
 func (r *relay) reset() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -107,7 +107,7 @@ func (r *relay) connect(a net.Conn) {
 	r.mu.Unlock()
 }
 
-// stream passes one way of a connection on, and its end.
+// stream forwards one direction of a connection, and its end.
 func (r *relay) stream(from, to net.Conn) {
 	line := r.newLine()
 	defer line.end()
@@ -128,8 +128,7 @@ func (r *relay) stream(from, to net.Conn) {
 	}
 }
 
-// receive passes datagrams on, from a socket for each sender, so that answers find
-// back.
+// receive forwards datagrams from a socket for each sender, so that answers reach the sender.
 func (r *relay) receive(c net.PacketConn) {
 	line := r.newLine()
 	defer line.end()
@@ -173,13 +172,13 @@ func (r *relay) answer(f *net.UDPConn, c net.PacketConn, to net.Addr) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err == nil && !r.lost() { // else: nobody listened, which may change
+		if err == nil && !r.lost() { // otherwise nobody listened, which may change
 			line.put(func() { c.WriteTo(buf[:n], to) }) //nolint:errcheck // datagrams may get lost
 		}
 	}
 }
 
-// lost counts datagrams and says which of them are lost.
+// lost counts datagrams and reports which of them are lost.
 func (r *relay) lost() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -187,7 +186,7 @@ func (r *relay) lost() bool {
 	return r.loss > 0 && r.packets%r.loss == 0
 }
 
-// line does things in order, each the delay after it was put in.
+// line runs functions in order, each the delay after it was added.
 type line struct {
 	delay  time.Duration
 	things chan thing
@@ -215,13 +214,13 @@ func (r *relay) newLine() *line {
 
 func (l *line) put(do func()) { l.things <- thing{time.Now().Add(l.delay), do} }
 
-// end does what is left, and waits for that.
+// end runs what is left, and waits for that.
 func (l *line) end() {
 	close(l.things)
 	l.done.Wait()
 }
 
-// What goes through a relay comes out the same, late, and its end too.
+// A relay delivers bytes unchanged and late, and so the end of a stream.
 func TestRelay(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -275,7 +274,7 @@ func TestRelay(t *testing.T) {
 	}
 }
 
-// Datagrams go there and back, but for those that are lost.
+// Datagrams are delivered in both directions, except those that are lost.
 func TestRelayLosesDatagrams(t *testing.T) {
 	u, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -297,8 +296,8 @@ func TestRelayLosesDatagrams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Each goes out and comes back: of 1, 2, 3 datagrams the fifth, which is the third's
-	// way out, is lost.
+	// Each goes out and comes back: of 1, 2, 3 datagrams, the fifth packet is lost, which is the third
+	// datagram on its way out.
 	for i := byte(1); i <= 4; i++ {
 		if _, err := c.Write([]byte{i}); err != nil {
 			t.Fatal(err)

@@ -11,34 +11,34 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
-// lease is the default, and what the promises are counted in.
+// lease is the default, the unit of the promises.
 const lease = 2 * time.Second
 
-// rig is a mesh of processes and what can be done to them.
+// rig is a mesh of processes, with operations on them.
 type rig struct {
 	t     testing.TB
 	net   *network
 	nodes []*node
-	// spare is one node more, which was not started.
+	// spare is one more node, which was not started.
 	spare *node
-	// addrs are where clients are told that the nodes are.
+	// addrs are the addresses of the nodes that clients use.
 	addrs []string
-	// fronts are the relays that are in front of the nodes' clients, if any.
+	// fronts are the relays in front of the nodes' client ports, if any.
 	fronts []*relay
 	// begun is closed when the fault begins; began is when.
 	begun chan struct{}
 	began time.Time
-	// minority looks for grants where there must be none.
+	// minority checks that a minority grants nothing.
 	minority minority
 }
 
-// setup is what differs between the meshes of different faults.
+// setup holds the differences between the meshes of faults.
 type setup struct {
-	// relayed: a relay is in front of every node, for members and for clients, and is
-	// what the node says that it is reached at.
+	// relayed: every node has a relay in front of it, for members and for clients, whose address the
+	// node advertises.
 	relayed bool
-	// delay is how long everything takes from one member to another, and loss which
-	// of so many packets of gossip is lost.
+	// delay delays everything that members send to each other. loss means that one of so many gossip
+	// packets is lost.
 	delay time.Duration
 	loss  int
 	// smallDisks: the data directories can be filled.
@@ -75,7 +75,7 @@ func newRig(t testing.TB, w *network, size int, s setup) *rig {
 	return r
 }
 
-// place says where a node is reached, and puts relays there.
+// place chooses a node's addresses, and starts relays there.
 func (r *rig) place(i int, s setup) (seed string) {
 	r.t.Helper()
 	at := nodeHost(i)
@@ -89,7 +89,7 @@ func (r *rig) place(i int, s setup) (seed string) {
 	return at + ":7946"
 }
 
-// client is a client of all nodes; which of them it asks first depends on its number.
+// client returns a client of all nodes. Its number decides which node it asks first.
 func (r *rig) client(number int) *client.Client {
 	r.t.Helper()
 	first := number % len(r.addrs)
@@ -104,7 +104,7 @@ func (r *rig) client(number int) *client.Client {
 	return c
 }
 
-// await polls until ok, and gives how long that took.
+// await polls until ok returns true, and returns how long that took.
 func (r *rig) await(what string, limit time.Duration, ok func(context.Context) bool) time.Duration {
 	r.t.Helper()
 	begin := time.Now()
@@ -124,15 +124,15 @@ func (r *rig) await(what string, limit time.Duration, ok func(context.Context) b
 	}
 }
 
-// whole: each of the nodes is ready, sees just these members with as many voters as
-// there can be, and serves all it owns.
+// whole reports whether each of the nodes is ready, sees exactly these members with as many voters as
+// possible, and serves all that it owns.
 func (r *rig) whole(ctx context.Context, nodes []*node) bool {
 	voters := min(len(nodes)-(len(nodes)+1)%2, 5)
 	return r.agree(ctx, nodes, voters)
 }
 
-// goesOn: the nodes are ready, see just each other, and serve all they own. The dead
-// may still be voters.
+// goesOn reports whether the nodes are ready, see exactly each other, and serve all that they own. Dead
+// nodes may still be voters.
 func (r *rig) goesOn(ctx context.Context, nodes []*node) bool { return r.agree(ctx, nodes, 0) }
 
 func (r *rig) agree(ctx context.Context, nodes []*node, voters int) bool {
@@ -162,7 +162,7 @@ func (r *rig) agree(ctx context.Context, nodes []*node, voters int) bool {
 	return true
 }
 
-// leader is the node that leads the agreement on views.
+// leader returns the node that is the Raft leader.
 func (r *rig) leader() *node {
 	r.t.Helper()
 	var found *node
@@ -178,7 +178,7 @@ func (r *rig) leader() *node {
 	return found
 }
 
-// ownerOf is the node that owns a key.
+// ownerOf returns the node that owns a key.
 func (r *rig) ownerOf(key string) *node {
 	r.t.Helper()
 	var found *node
@@ -197,7 +197,7 @@ func (r *rig) ownerOf(key string) *node {
 	return found
 }
 
-// others are the nodes that are not among these.
+// others returns the nodes that are not among these.
 func (r *rig) others(these ...*node) []*node {
 	var list []*node
 	for _, n := range r.nodes {
@@ -220,13 +220,13 @@ func hosts(nodes []*node) []string {
 	return list
 }
 
-// begin notes that the fault begins now.
+// begin records that the fault begins now.
 func (r *rig) begin() {
 	r.began = time.Now()
 	close(r.begun)
 }
 
-// last lets a fault last.
+// last waits while a fault lasts.
 func (r *rig) last(d time.Duration) { <-time.After(d) }
 
 // healed waits until the mesh is whole again.

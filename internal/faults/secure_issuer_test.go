@@ -37,7 +37,7 @@ func (i *issuer) publish(t testing.TB, path string) {
 	}
 }
 
-// sign returns a JWT of a subject that ends after a time.
+// sign returns a JWT for a subject that expires after a time.
 func (i *issuer) sign(t testing.TB, subject string, after time.Duration) string {
 	t.Helper()
 	part := func(v map[string]any) string {

@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// lockHolders are the locks that are held during a rotation, and pairWorkers each take and give back
-	// a lock every pairTime: 200 pairs per second.
+	// lockHolders is how many locks are held during a rotation. pairWorkers workers each acquire and
+	// release a lock every pairTime: 200 pairs per second.
 	lockHolders = 300
 	pairWorkers = 40
 	pairTime    = 200 * time.Millisecond
-	// rotationTTL is long enough for a machine that is busy with other things.
+	// rotationTTL is long enough for a busy machine.
 	rotationTTL = 10 * time.Second
 )
 
-// innocents hold locks, and take and give back others. They notice what a rotation costs.
+// innocents hold locks, and acquire and release others. They notice what a rotation costs.
 type innocents struct {
 	clients []*client.Client
 	held    []*client.Lock

@@ -14,7 +14,7 @@ import (
 )
 
 // migration turns TLS on in a mesh that runs without, by three rolling restarts under load, as
-// docs/security.md has it.
+// docs/security.md describes.
 func migration(t *testing.T, w *network) {
 	w.t = t
 	w.heal()
@@ -75,8 +75,8 @@ func migration(t *testing.T, w *network) {
 	}
 }
 
-// wholeAs reports whether every node sees all of them, and serves all that it owns, when it is asked by a
-// client with these options.
+// wholeAs reports whether a client with these options finds that every node sees all nodes, and serves all
+// that it owns.
 func wholeAs(ctx context.Context, nodes []*node, o client.Options) bool {
 	for _, n := range nodes {
 		c, err := client.Dial(ctx, []string{n.addr()}, o)

@@ -17,20 +17,20 @@ import (
 	"github.com/sgkandale/sharelock/internal/certs"
 )
 
-// stranger is somebody whom the ports refuse.
+// stranger is a caller that the ports must refuse.
 type stranger struct {
 	name string
-	// pair is its certificate; nil is none. plain does without TLS.
+	// pair is its certificate; nil means none. plain means that it does not use TLS.
 	pair  *certs.Pair
 	plain bool
-	// roots are the authorities that it trusts, and host is the name that it asks for; zero is right.
+	// roots are the authorities that it trusts, and host the name that it expects; zero values are correct ones.
 	roots *x509.CertPool
 	host  string
-	// says is what it is told, and node what the node's log says in the line about it.
+	// says is the answer that it gets, and node what the node's log says about it.
 	says, node string
 }
 
-// strangers are those whom the peer port refuses; asClient are those whom the client ports refuse.
+// strangers returns the callers that the peer port refuses, and those that the client ports refuse.
 func (s *secureMesh) strangers(t *testing.T) (asMember, asClient []stranger) {
 	t.Helper()
 	made := func(p certs.Pair, err error) *certs.Pair {
@@ -48,7 +48,7 @@ func (s *secureMesh) strangers(t *testing.T) (asMember, asClient []stranger) {
 	future := certs.Valid(time.Now().Add(time.Hour), time.Now().Add(2*time.Hour))
 	const alert = "remote error: tls: "
 	asMember = []stranger{
-		{name: "no TLS", plain: true, node: "TLS"}, // it is just closed: no protocol of members begins so
+		{name: "no TLS", plain: true, node: "TLS"}, // just closed: no protocol of members begins like this
 		{name: "no certificate", says: alert, node: "certificate"},
 		{name: "a client's certificate", pair: made(s.ca.Client("thief")), says: alert, node: "member.sharelock.sharelock"},
 		{name: "an unknown authority", pair: made(other.Member("a", "sharelock", nil)), says: alert, node: "unknown authority"},
@@ -68,8 +68,8 @@ func (s *secureMesh) strangers(t *testing.T) (asMember, asClient []stranger) {
 	return asMember, asClient
 }
 
-// meet has a stranger open a stream that begins with some bytes. It returns what the stranger is told, and
-// its address.
+// meet lets a stranger open a stream that begins with some bytes. It returns the answer, and the stranger's
+// address.
 func (s *secureMesh) meet(t *testing.T, st stranger, to, first, host string, protocols ...string) (told, from string) {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", to, 5*time.Second)
@@ -109,8 +109,8 @@ func (s *secureMesh) meet(t *testing.T, st stranger, to, first, host string, pro
 	return err.Error(), from
 }
 
-// refusals: whoever must not come in is refused at each port and in each protocol, is told why, and is in
-// the log of the node in one line.
+// refusals: a stranger is refused at each port and in each protocol, is told why, and the node logs one line
+// about it.
 func (s *secureMesh) refusals(t *testing.T) {
 	n := s.nodes[0]
 	asMember, asClient := s.strangers(t)
@@ -123,7 +123,7 @@ func (s *secureMesh) refusals(t *testing.T) {
 	for _, st := range asClient {
 		for protocol, first := range map[string]string{"h2": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "sharelock/1": "SLSN\x01" + strings.Repeat("\x00", 19)} {
 			if st.plain && protocol == "h2" {
-				continue // it needs a call, which the client below makes
+				continue // this needs a call, which the client below makes
 			}
 			told, from := s.meet(t, st, n.addr(), first, n.host, protocol)
 			s.wantRefusal(t, n, "gRPC port, "+protocol+", "+st.name, st, told, from)
@@ -159,7 +159,7 @@ func (s *secureMesh) wantRefusal(t *testing.T, n *node, what string, st stranger
 	}
 }
 
-// linesOf returns the lines of a node's log that have some words.
+// linesOf returns the lines of a node's log that contain some words.
 func linesOf(t *testing.T, n *node, words string) (lines []string) {
 	t.Helper()
 	text, err := os.ReadFile(n.logs.Name())
@@ -174,8 +174,8 @@ func linesOf(t *testing.T, n *node, words string) (lines []string) {
 	return lines
 }
 
-// gossip: a process with a member's certificate and a gossip key of its own stays outside, which both sides
-// say; one with a client's certificate does not start.
+// gossip: a process with a member's certificate and another gossip key stays outside, and both sides log
+// it. One with a client's certificate does not start.
 func (s *secureMesh) gossip(t *testing.T) {
 	config, err := os.ReadFile(s.nodes[0].file)
 	if err != nil {

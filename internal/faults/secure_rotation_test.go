@@ -18,14 +18,14 @@ import (
 	"github.com/sgkandale/sharelock/internal/certs"
 )
 
-// jwtLife is how long each JWT of the long session lives, and noticed how long a change of a file may take
-// to count, with some time for a busy machine.
+// jwtLife is how long each JWT of the long session is valid. noticed is how long a change of a file may take
+// to have an effect, with some time for a busy machine.
 const (
 	jwtLife = 15 * time.Second
 	noticed = 12 * time.Second
 )
 
-// credentials are what the innocents use; they change while their connections stand.
+// credentials are those of the innocents. They change while connections are open.
 type credentials struct {
 	mu    sync.Mutex
 	roots *x509.CertPool
@@ -50,15 +50,15 @@ func (c *credentials) bearer(context.Context) (string, error) {
 	return c.token, nil
 }
 
-// rotations change everything that can be changed, under load on all nodes: no call of others fails, and no
-// lock is lost.
+// rotations change everything that can be changed, under load on all nodes. No other call fails, and no lock
+// is lost.
 func (s *secureMesh) rotations(t *testing.T) {
 	own := &credentials{roots: s.ca.Pool(), token: s.tokens["load"]}
 	var clients []*client.Client
 	for i := range s.nodes {
 		clients = append(clients, dialSecure(t, client.Options{LoadTLS: own.loadTLS, Token: own.bearer}, append(s.nodes[i:len(s.nodes):len(s.nodes)], s.nodes[:i]...)...))
 	}
-	// A session with a JWT, which is replaced again and again.
+	// A session with a JWT that is replaced again and again.
 	long := dialSecure(t, client.Options{LoadTLS: own.loadTLS, Token: func(context.Context) (string, error) {
 		return s.idp.sign(t, "ci:long", jwtLife), nil
 	}}, s.nodes...)
@@ -103,7 +103,7 @@ func (s *secureMesh) changeCertificates(t *testing.T, ca *certs.CA) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A node that looks between the two files keeps what it has.
+	// A node that reads between the two writes keeps what it has.
 	s.replace(t, "certs/peers.pem", pair.Cert)
 	s.replace(t, "certs/peers-key.pem", pair.Key)
 	s.reload()
@@ -126,7 +126,7 @@ func (s *secureMesh) changeCertificates(t *testing.T, ca *certs.CA) {
 	})
 }
 
-// changeAuthority replaces the authority: both, new certificates, the new one.
+// changeAuthority replaces the authority: first trust both, then new certificates, then only the new one.
 func (s *secureMesh) changeAuthority(t *testing.T, own *credentials) {
 	t.Helper()
 	next, err := certs.NewCA()
@@ -143,7 +143,7 @@ func (s *secureMesh) changeAuthority(t *testing.T, own *credentials) {
 	old := s.ca
 	s.ca = next
 	s.bundle(t, next.Pair().Cert)
-	// What the old authority has signed is good no more.
+	// A certificate that the old authority has signed is no longer accepted.
 	pair, err := old.Client("me")
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func (s *secureMesh) changeAuthority(t *testing.T, own *credentials) {
 	}
 }
 
-// bundle replaces the bundle of authorities, and returns when all nodes have taken it.
+// bundle replaces the bundle of authorities, and returns when all nodes use it.
 func (s *secureMesh) bundle(t *testing.T, data []byte) {
 	t.Helper()
 	const words = "new certificates are used"
@@ -213,7 +213,8 @@ func (s *secureMesh) changeGossipKeys(t *testing.T) {
 	}
 }
 
-// changeToken replaces the token of the load: both, the clients, the new one.
+// changeToken replaces the token of the load: first both are valid, then the clients change, then only the
+// new one is.
 func (s *secureMesh) changeToken(t *testing.T, own *credentials) {
 	t.Helper()
 	old, rule := s.tokens["load"], s.rules["load"]
@@ -231,7 +232,7 @@ func (s *secureMesh) changeToken(t *testing.T, own *credentials) {
 	s.await(t, "the old token is refused", func(ctx context.Context) bool { return s.may(ctx, old, "load/x", sharelock.ErrUnauthenticated) })
 }
 
-// may reports whether all nodes answer a read with a token like this.
+// may reports whether all nodes answer a read with this token with want.
 func (s *secureMesh) may(ctx context.Context, token, key string, want error) bool {
 	for _, n := range s.nodes {
 		c, err := client.Dial(ctx, []string{n.addr()}, client.Options{
@@ -248,8 +249,8 @@ func (s *secureMesh) may(ctx context.Context, token, key string, want error) boo
 	return true
 }
 
-// revoke takes a principal out of the file, and does not tell the nodes to look: soon it can do nothing at
-// any node, and what it held is renewed no more.
+// revoke removes a principal from the file without telling the nodes. Soon the principal can do nothing at
+// any node, and its holds are not renewed any more.
 func (s *secureMesh) revoke(t *testing.T) {
 	t.Helper()
 	c := s.as(t, "leaver", s.nodes...)

@@ -19,11 +19,11 @@ import (
 	"github.com/sgkandale/sharelock/internal/certs"
 )
 
-// secureEnv is full or short, as scripts/secure says; without it nothing is done.
+// secureEnv is full or short, set by scripts/secure; without it the tests are skipped.
 const secureEnv = "SHARELOCK_SECURE"
 
-// TestSecure runs three processes in three network namespaces, with what the commands of
-// docs/getting-started.md make: who may do what, who is refused, and rotations under load.
+// TestSecure runs three processes in three network namespaces, set up by the commands of
+// docs/getting-started.md: who may do what, who is refused, and rotations under load.
 func TestSecure(t *testing.T) {
 	mode := os.Getenv(secureEnv)
 	if mode == "" {
@@ -50,13 +50,13 @@ type secureMesh struct {
 	nodes []*node
 	ca    *certs.CA
 	idp   *issuer
-	// tokens are those of the principals, by name.
+	// tokens holds those of the principals, by name.
 	tokens map[string]string
-	// rules are the principals of the auth file; see writeRules.
+	// rules holds the principals of the auth file; see writeRules.
 	rules map[string]string
 }
 
-// commands returns the commands of getting-started for three hosts, with their addresses, and the
+// commands returns the commands of getting-started for three hosts, with the test's addresses, and the
 // configuration.
 func commands(t *testing.T) (lines []string, config string) {
 	t.Helper()
@@ -83,7 +83,7 @@ func commands(t *testing.T) (lines []string, config string) {
 	return lines, config
 }
 
-// shell runs a line in the folder of the mesh, where sharelock is in PATH.
+// shell runs a command line in the folder of the mesh, with sharelock in PATH.
 func shell(dir, line string) (string, error) {
 	cmd := exec.Command("sh", "-e", "-c", line)
 	cmd.Dir = dir
@@ -128,7 +128,7 @@ func newSecureMesh(t *testing.T, w *network) *secureMesh {
 	return s
 }
 
-// newToken gives a principal a token in place of what it had.
+// newToken gives a principal a new token instead of the one it had.
 func (s *secureMesh) newToken(name string) {
 	token, stored := auth.NewToken()
 	policy := map[string]string{"leaver": "token"}[name]
@@ -154,7 +154,7 @@ func (s *secureMesh) writeRules(t *testing.T) {
 	s.replace(t, "auth.yaml", []byte(text))
 }
 
-// replace replaces a file at once, as deployment tools do.
+// replace replaces a file atomically, as deployment tools do.
 func (s *secureMesh) replace(t *testing.T, name string, data []byte) {
 	t.Helper()
 	path := filepath.Join(s.dir, name)
@@ -176,10 +176,10 @@ func (s *secureMesh) await(t *testing.T, what string, ok func(context.Context) b
 	return (&rig{t: t}).await(what, time.Minute, ok)
 }
 
-// trusting is the configuration of TLS of a client without a certificate.
+// trusting returns the TLS configuration of a client without a certificate.
 func (s *secureMesh) trusting() *tls.Config { return &tls.Config{RootCAs: s.ca.Pool()} } //nolint:gosec // the least version is the library's
 
-// as is a client of some nodes with the token of a principal.
+// as returns a client of some nodes with the token of a principal.
 func (s *secureMesh) as(t *testing.T, name string, nodes ...*node) *client.Client {
 	t.Helper()
 	return dialSecure(t, client.Options{TLS: s.trusting(), OnlyAddrs: true, Token: func(context.Context) (string, error) { return s.tokens[name], nil }}, nodes...)
@@ -201,7 +201,7 @@ func dialSecure(t *testing.T, o client.Options, nodes ...*node) *client.Client {
 	return c
 }
 
-// whole: every node sees three members, and serves all that it owns.
+// whole reports whether every node sees three members and serves all that it owns.
 func (s *secureMesh) whole(ctx context.Context) bool {
 	for _, n := range s.nodes {
 		c, err := client.Dial(ctx, []string{n.addr()}, client.Options{
@@ -228,8 +228,8 @@ func serves(m *sharelock.MeshState, name string, members int) bool {
 	return false
 }
 
-// permissions: a client with a certificate, one with a token and one with a JWT may each do what the auth
-// file says, at every node, and nothing else; one without any may do nothing.
+// permissions: a client with a certificate, one with a token and one with a JWT can each do what the auth file
+// says, at every node, and nothing else. A client without credentials can do nothing.
 func (s *secureMesh) permissions(t *testing.T) {
 	pair, err := tls.LoadX509KeyPair(filepath.Join(s.dir, "certs/me.pem"), filepath.Join(s.dir, "certs/me-key.pem"))
 	if err != nil {

@@ -33,8 +33,7 @@ func acquireRelease(s *suite) {
 	}
 }
 
-// keys are told apart byte by byte, and survive whatever the protocol does to
-// them.
+// keys are distinguished byte by byte, and the protocol does not change them.
 func keys(s *suite) {
 	held := map[string]sharelock.Hold{}
 	for _, tail := range []string{
@@ -195,7 +194,7 @@ func expiry(s *suite) {
 	s.release(s.b, next)
 }
 
-// releaseOfAnother: a token that is over does nothing to who holds the key now.
+// releaseOfAnother: a finished token does not affect the present holder of the key.
 func releaseOfAnother(s *suite) {
 	old := s.take(s.a)
 	s.release(s.a, old)

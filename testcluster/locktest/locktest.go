@@ -13,11 +13,10 @@ import (
 // errors.Is, or are the context's. It must be safe for concurrent use and must not renew holds by
 // itself.
 type Locker interface {
-	// Acquire asks in the name of the client that the Locker was made for, whatever
-	// r.ClientID says. The hold's SafeFor counts from the moment of the call or a later
-	// one.
+	// Acquire acquires for the client that the Locker was made for, whatever r.ClientID says. The
+	// hold's SafeFor counts from the call or later.
 	Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error)
-	// Renew starts the TTL afresh; ttl 0 keeps its length.
+	// Renew restarts the TTL; ttl 0 keeps its length.
 	Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error)
 	Release(ctx context.Context, key string, token sharelock.Token) error
 	// Get fails with sharelock.ErrNotHeld for a key that nobody holds.
@@ -26,17 +25,17 @@ type Locker interface {
 }
 
 const (
-	// longTTL outlasts every test but those of expiry; shortTTL is theirs.
+	// longTTL outlasts every test except those of expiry, which use shortTTL.
 	longTTL  = 2 * time.Second
 	shortTTL = 300 * time.Millisecond
-	// longWait is longer than anything that is waited for and happens.
+	// longWait is longer than any wait that ends with a grant.
 	longWait = 10 * time.Second
 	// limit ends a call that hangs.
 	limit = 30 * time.Second
 )
 
 // Run runs the whole suite as subtests. newLocker returns a client with the given id. It is called
-// several times in a test, and closes what it makes with t.Cleanup.
+// several times in a test, and must close the clients with t.Cleanup.
 func Run(t *testing.T, newLocker func(t *testing.T, clientID string) Locker) {
 	for _, c := range []struct {
 		name string
@@ -84,7 +83,7 @@ type suite struct {
 	a, b, c Locker
 }
 
-// want is an acquire of the test's key.
+// want returns an acquire of the test's key.
 func (s *suite) want(change ...func(*sharelock.AcquireRequest)) sharelock.AcquireRequest {
 	r := sharelock.AcquireRequest{Key: s.key, TTL: longTTL, Wait: longWait}
 	for _, f := range change {
@@ -105,7 +104,7 @@ func withID(id string) func(*sharelock.AcquireRequest) {
 	return func(r *sharelock.AcquireRequest) { r.RequestID = id }
 }
 
-// take acquires and must get it.
+// take acquires the lock, and fails the test if that fails.
 func (s *suite) take(l Locker, change ...func(*sharelock.AcquireRequest)) sharelock.Hold {
 	s.Helper()
 	r := s.want(change...)
@@ -116,7 +115,7 @@ func (s *suite) take(l Locker, change ...func(*sharelock.AcquireRequest)) sharel
 	return h
 }
 
-// refused acquires and must not get it, for the reason want.
+// refused tries to acquire the lock, and fails the test unless that fails with want.
 func (s *suite) refused(want error, l Locker, change ...func(*sharelock.AcquireRequest)) error {
 	s.Helper()
 	r := s.want(change...)
@@ -134,7 +133,7 @@ func (s *suite) release(l Locker, h sharelock.Hold) {
 	}
 }
 
-// pending is an acquire under way.
+// pending is an acquire in flight.
 type pending struct {
 	s    *suite
 	done chan struct{}
@@ -142,7 +141,7 @@ type pending struct {
 	err  error
 }
 
-// queue begins an acquire and returns when its request is n-th in line.
+// queue begins an acquire and returns when its request is the n-th in the queue.
 func (s *suite) queue(ctx context.Context, n int, l Locker, change ...func(*sharelock.AcquireRequest)) *pending {
 	s.Helper()
 	r := s.want(change...)
@@ -155,7 +154,7 @@ func (s *suite) queue(ctx context.Context, n int, l Locker, change ...func(*shar
 	return p
 }
 
-// untilQueued waits until n are in line.
+// untilQueued waits until n requests are in the queue.
 func (s *suite) untilQueued(n int) {
 	s.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -176,7 +175,7 @@ func (s *suite) untilQueued(n int) {
 	}
 }
 
-// granted is the hold that the acquire ends with.
+// granted waits for the acquire and returns its hold.
 func (p *pending) granted() sharelock.Hold {
 	p.s.Helper()
 	<-p.done

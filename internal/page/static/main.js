@@ -1,4 +1,4 @@
-// The page: a bar with the views, the strip of what should worry the operator first, and one view.
+// The page: a bar with the views, the strip with what is wrong, and one view.
 import { html, render, useEffect, useRef, useState } from "./vendor/preact.js";
 import { onSignedOut } from "./lib/api.js";
 import { usePoll } from "./lib/live.js";

@@ -49,8 +49,8 @@ export const get = (path, signal) => call("GET", path, undefined, signal);
 // eventTypes are the SSE event types that carry a change of a key.
 const changes = ["acquired", "released", "expired", "forced", "queued", "left_queue", "moved", "snapshot"];
 
-// watch follows /v1/events. It calls on(list) at most ten times a second with everything that came
-// since, and state("live" | "connecting") when the connection changes. It returns a function that ends it.
+// watch follows /v1/events. It calls on(list) at most ten times a second with the events since the last
+// call, and state("live" | "connecting") when the connection changes. It returns a function that ends it.
 export function watch(query, on, state) {
   let pending = [];
   let timer = 0;
@@ -71,7 +71,7 @@ export function watch(query, on, state) {
   };
   const source = new EventSource(url("/v1/events?" + new URLSearchParams(query)));
   for (const type of [...changes, "synced", "reset"]) source.addEventListener(type, push(type));
-  // A stream that was opened again tells everything afresh.
+  // A stream that was opened again sends the whole state again.
   let opened = false;
   source.onopen = () => {
     if (opened) pending.push({ type: "reset" });

@@ -1,9 +1,9 @@
-// How the page writes numbers and times.
+// The formats of numbers and times on the page.
 
 // millis converts a duration of the API, "1.5s", to milliseconds.
 export const millis = (text) => (text ? parseFloat(text) * 1000 : 0);
 
-// age writes a duration in milliseconds with two units at most.
+// age formats a duration in milliseconds with at most two units.
 export function age(ms) {
   if (ms < 0) ms = 0;
   if (ms < 1000) return `${Math.round(ms)} ms`;
@@ -20,7 +20,7 @@ export function age(ms) {
 const numbers = new Intl.NumberFormat("en");
 export const count = (n) => numbers.format(n ?? 0);
 
-// rate writes a number a second.
+// rate formats a number per second.
 export const rate = (n) => (n >= 100 ? count(Math.round(n)) : (n ?? 0).toFixed(1));
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });

@@ -1,4 +1,4 @@
-// KeyTable is what the events of a watch say about keys: who holds them, and how many wait.
+// KeyTable is the state of keys by the events of a watch: who holds them, and how many wait.
 export class KeyTable {
   constructor() {
     this.keys = new Map();
@@ -7,7 +7,7 @@ export class KeyTable {
     this.sorted = [];
     this.added = new Set();
     this.gone = new Set();
-    // snapshot has the keys that the snapshot since the last reset has named; null after synced.
+    // snapshot holds the keys that were in the snapshot since the last reset; null after synced.
     this.snapshot = new Set();
   }
 
@@ -19,7 +19,7 @@ export class KeyTable {
         this.snapshot = new Set();
         return;
       case "synced":
-        // What the snapshot did not name has ended while nobody told.
+        // Keys that are not in the snapshot were released without an event.
         if (this.snapshot) for (const key of this.keys.keys()) if (!this.snapshot.has(key)) this.drop(key);
         this.snapshot = null;
         this.synced = true;
@@ -63,8 +63,8 @@ export class KeyTable {
   }
 
   // rows returns all rows sorted by key; who, if not empty, selects those of a client or principal.
-  // What came since the last time is sorted by itself and merged: sorting everything would block the
-  // page for a tenth of a second.
+  // New rows are sorted separately and merged: sorting everything would block the page for a tenth of
+  // a second.
   rows(who) {
     if (this.added.size || this.gone.size) {
       const added = [...this.added].sort((a, b) => (a.key < b.key ? -1 : 1));

@@ -19,7 +19,7 @@ export function usePoll(path, ms, trigger = 0) {
           if (!stopped) set({ path, data, error: null, at: performance.now() });
         } catch (error) {
           if (stopped || error.name === "AbortError") return;
-          // What was known stays on the page, marked by the error.
+          // What was known stays on the page, with the error.
           set((old) => ({ path, data: old.path === path && error.status === 0 ? old.data : null, error, at: performance.now() }));
         }
       }
@@ -46,7 +46,7 @@ export function useWatch(query, apply) {
   return state;
 }
 
-// useTick makes a view draw itself again every ms milliseconds, for times that grow.
+// useTick makes a view render again every ms milliseconds, for times that grow.
 export function useTick(ms) {
   const [, set] = useState(0);
   useEffect(() => {

@@ -1,4 +1,4 @@
-// A small live plot. Its values are also in its label, for those who do not see it.
+// A small live plot. Its label also contains the values, for screen readers.
 import { html, useEffect, useRef } from "../vendor/preact.js";
 import uPlot from "../vendor/uplot.js";
 import { rate, time } from "./format.js";
@@ -6,7 +6,7 @@ import { rate, time } from "./format.js";
 const seconds = 180;
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-// Plot draws series: [name, values, number of the colour], over at, in Unix seconds.
+// Plot draws series, each [name, values, number of the colour], over at, in Unix seconds.
 export function Plot({ label, series, at }) {
   const box = useRef(null);
   const plot = useRef(null);

@@ -1,11 +1,11 @@
-// A table that draws only the rows in sight, so that a hundred thousand rows cost as much as forty.
+// A table that renders only the visible rows, so a hundred thousand rows cost as much as forty.
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 
 const rowHeight = 40;
 const margin = 8;
 
 // VirtualTable shows rows: columns are {name, cell(row), class}; the first column is the row's header.
-// id(row) identifies a row, so that the focus stays where it is. seen(rows) is called with the rows in sight.
+// id(row) identifies a row, so that the focus stays where it is. seen(rows) is called with the visible rows.
 export function VirtualTable({ caption, columns, rows, id, seen, empty }) {
   const box = useRef(null);
   const [at, set] = useState({ top: 0, height: 800 });

@@ -1,4 +1,4 @@
-// The keys that are fought over: the longest queues and waits, as their owners count them.
+// Contended keys: the longest queues and waits, as their owners count them.
 import { html } from "../vendor/preact.js";
 import { url } from "../lib/api.js";
 import { age, count, millis } from "../lib/format.js";

@@ -1,4 +1,4 @@
-// What happens now, newest first. At most 2,000 events are kept.
+// The events as they happen, newest first. At most 2,000 are kept.
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { url } from "../lib/api.js";
 import { plural, rate, time } from "../lib/format.js";

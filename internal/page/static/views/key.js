@@ -57,7 +57,7 @@ function Holders({ name, lock, at, changed }) {
     ${taking && html`<${Force} name=${name} hold=${taking} close=${() => take(null)} changed=${changed} />`}`;
 }
 
-// Force asks for a reason and takes a hold from its holder.
+// Force asks for a reason and takes a hold away from its holder.
 function Force({ name, hold, close, changed }) {
   const box = useRef(null);
   const [reason, setReason] = useState("");
@@ -83,7 +83,7 @@ function Force({ name, hold, close, changed }) {
 
 const ends = { HELD: "holds it", RELEASED: "released", EXPIRED: "expired", FORCED: "taken by force", LOST: "lost with all copies" };
 
-// History is a time line of holds, the newest first. A bar shows when each was within the time of all that are listed.
+// History is a time line of holds, newest first. A bar shows each hold within the time of all listed holds.
 function History({ past }) {
   if (past.error) return html`<p class="empty">${past.error.message}</p>`;
   const list = past.data?.entries ?? [];

@@ -1,5 +1,5 @@
-// All keys that are held or waited for, live. The rows come from one watch of the prefix; TTL and
-// waiting times of the rows in sight are read from the keys' own state.
+// All keys that are held or waited for, live. The rows come from one watch of the prefix. The TTLs and
+// waiting times of the visible rows are read from the keys' state.
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { get, keyPath, url } from "../lib/api.js";
 import { age, count, millis, plural } from "../lib/format.js";
@@ -68,8 +68,8 @@ function longest(lock) {
   return age(millis(first.waiting) + performance.now() - lock.readAt);
 }
 
-// useDetails reads the state of the keys in sight: at most six at a time, each at most every five
-// seconds. It forgets those out of sight.
+// useDetails reads the state of the visible keys: at most six at a time, each at most every five
+// seconds. It forgets keys that are no longer visible.
 function useDetails() {
   const [, redraw] = useState(0);
   const self = useRef(null);

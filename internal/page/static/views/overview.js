@@ -1,4 +1,4 @@
-// The mesh at a glance: its figures, how fast it grants, its members, and the ring.
+// The mesh at a glance: its figures, grants per second, members, and the ring.
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { url } from "../lib/api.js";
 import { age, count, millis, plural, rate } from "../lib/format.js";
@@ -63,7 +63,7 @@ export function Overview({ mesh }) {
 
 const points = 180;
 
-// useRates makes rates a second of the counters of successive answers, for the plot.
+// useRates computes rates per second from the counters of successive answers, for the plot.
 function useRates(activity, sum) {
   const last = useRef(null);
   const [r, set] = useState({ at: [], grants: [], ends: [], now: {} });
@@ -73,7 +73,7 @@ function useRates(activity, sum) {
     const old = last.current;
     last.current = now;
     if (!old || now.t <= old.t) return;
-    // A counter that fell is that of a member that has gone or started anew.
+    // A counter that fell belongs to a member that has gone or restarted.
     const per = (field) => Math.max(0, now[field] - old[field]) * 1000 / (now.t - old.t);
     const add = (list, x) => [...list.slice(1 - points), x];
     const next = { grants: per("grants"), ends: per("ends") };

@@ -2,7 +2,7 @@
 import { html } from "../vendor/preact.js";
 import { count } from "../lib/format.js";
 
-// letters are the first letters of the members' names, longer where two begin alike.
+// letters are the first letters of the members' names, or more where two begin alike.
 export const letterOf = (name) => name.slice(0, 2);
 export const Letter = ({ i, name }) => html`<span class=${`swatch m${i % 8}`} aria-hidden="true">${letterOf(name)}</span>`;
 
@@ -33,7 +33,7 @@ export function Ring({ ring, mesh }) {
   </div>`;
 }
 
-// arc is the path of a piece of the ring, from and to in turns.
+// arc returns the path of a piece of the ring; from and to are in turns.
 function arc(from, to) {
   const at = (turn, r) => { const a = 2 * Math.PI * turn - Math.PI / 2; return `${(r * Math.cos(a)).toFixed(3)} ${(r * Math.sin(a)).toFixed(3)}`; };
   if (to - from >= 1) to = from + 0.99999;

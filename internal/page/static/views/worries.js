@@ -1,9 +1,9 @@
-// What should worry an operator first: one sentence for each state of the mesh that is not well.
+// What an operator should know first: one sentence for each condition of the mesh.
 import { html } from "../vendor/preact.js";
 import { age, millis, plural } from "../lib/format.js";
 
-// worries lists what is wrong by an answer of /v1/mesh, the severe first. The sentences are the
-// node's own, as in its log, /readyz and sharelock members.
+// worries lists what is wrong according to an answer of /v1/mesh, severe conditions first. The sentences
+// are those of the node, as in its log, /readyz and sharelock members.
 export function worries(mesh) {
   if (mesh.error?.status === 0) {
     return [{ level: "bad", what: "This node does not answer.", more: "What the page shows is old. Open the page of another node." }];
@@ -11,7 +11,7 @@ export function worries(mesh) {
   if (!mesh.data) return mesh.error ? [{ level: "bad", what: mesh.error.message, more: "" }] : [];
   const list = (mesh.data.conditions ?? []).map((c) => ({ level: c.severe ? "bad" : "warn", what: c.message, more: "" }));
   for (const s of mesh.data.seats ?? []) {
-    // The node itself says so when it has lasted for a while.
+    // The node reports the condition itself when it has lasted for a while.
     if (s.absent && !(mesh.data.conditions ?? []).some((c) => c.subject === s.id)) {
       list.push({ level: "warn", what: `The voter ${s.name || s.id} is not in the view.`, more: `${plural(mesh.data.survivableLosses ?? 0, "more voter")} may fail before the mesh stops.` });
     }
