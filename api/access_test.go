@@ -33,9 +33,9 @@ import (
 // theKey is the key of every call in the tables below.
 const theKey = "prod/k"
 
-// callers are who makes every call in the tables below, in this order: one without credentials, one
-// that may read everything, one that has another prefix, one that has the prefix of theKey, one that
-// may also force there, and an administrator who may do nothing else.
+// callers make every call in the tables below, in this order: one without credentials, one that may read
+// everything, one with another prefix, one with the prefix of theKey, one that may also force there, and
+// an administrator without other permissions.
 var callers = []string{"anonymous", "reader", "other", "owner", "force", "admin"}
 
 // accessFile is their auth file, without the tokens.
@@ -55,7 +55,7 @@ type authority struct {
 	tokens map[string]string
 }
 
-// newAuthority makes an authority with a principal for each policy of the file.
+// newAuthority creates an authority with a principal for each policy of the file.
 func newAuthority(t testing.TB, policies string, names ...string) *authority {
 	t.Helper()
 	a := &authority{file: filepath.Join(t.TempDir(), "auth.yaml"), tokens: map[string]string{}}
@@ -81,7 +81,7 @@ func (a *authority) write(t testing.TB, text string) {
 	}
 }
 
-// as returns a context for gRPC calls of a caller.
+// as returns a context for the gRPC calls of a caller.
 func (a *authority) as(ctx context.Context, name string) context.Context {
 	if token := a.tokens[name]; token != "" {
 		return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
@@ -89,8 +89,8 @@ func (a *authority) as(ctx context.Context, name string) context.Context {
 	return ctx
 }
 
-// verdict is what a code says of a call: + if it was allowed, d if it was denied, u if its caller must
-// say first who it is.
+// verdict summarises an answer's code: + if the call was allowed, d if it was denied, u if the caller must
+// authenticate first.
 func verdict(code codes.Code) string {
 	switch code {
 	case codes.Unauthenticated:
@@ -104,7 +104,7 @@ func verdict(code codes.Code) string {
 	}
 }
 
-// grpcVerdicts has a row for every method of the gRPC server: the verdicts on the callers.
+// grpcVerdicts has a row for every method of the gRPC server: the verdict for each caller.
 var grpcVerdicts = map[string]string{
 	"/sharelock.v1.LockService/Acquire":      "udd++d",
 	"/sharelock.v1.LockService/Renew":        "udd++d",
@@ -185,7 +185,7 @@ func invoke(t *testing.T, c *dialed, ctx context.Context, full string, m grpc.Me
 		req.Set(key, protoreflect.ValueOfString(theKey))
 	}
 	if wait := method.Input().Fields().ByName("wait"); wait != nil {
-		req.Mutable(wait) // not at all
+		req.Mutable(wait) // do not wait
 	}
 	if wait := method.Input().Fields().ByName("timeoutMs"); wait != nil {
 		req.Set(wait, protoreflect.ValueOfInt32(1))
@@ -208,7 +208,7 @@ func invoke(t *testing.T, c *dialed, ctx context.Context, full string, m grpc.Me
 	return codes.OK
 }
 
-// httpVerdicts has a row for every method of every route.
+// httpVerdicts has a row for every method of every route: the verdict for each caller.
 var httpVerdicts = map[string]string{
 	"POST /v1/locks/{key:.*}":                    "udd++d",
 	"PATCH /v1/locks/{key:.*}":                   "udd++d",
@@ -302,7 +302,7 @@ func TestAccessOfHTTP(t *testing.T) {
 	}
 }
 
-// request makes an HTTP request of a caller. Requests with the key in the body have theKey there.
+// request makes an HTTP request of a caller. If the key belongs into the body, it is theKey.
 func request(a *authority, h http.Handler, name, method, target string) *httptest.ResponseRecorder {
 	body := ""
 	switch {
@@ -321,8 +321,8 @@ func request(a *authority, h http.Handler, name, method, target string) *httptes
 	return w
 }
 
-// sessionVerdicts has a row for every field of the requests and calls of a session that has a key, or
-// is about all keys. cancel, ping, detach, close and keepalive act on what was allowed before.
+// sessionVerdicts has a row for every field of the requests and calls of a session that has a key or
+// concerns all keys. cancel, ping, detach, close and keepalive act on what was allowed before.
 var sessionVerdicts = map[string]string{
 	"acquire":   "udd++d",
 	"renew":     "udd++d",
@@ -370,7 +370,7 @@ func testAccessOfSessions(t *testing.T, open open) {
 	}
 }
 
-// sessionVerdict sends a message with one field and a token, and returns what became of it.
+// sessionVerdict sends a message with one field and a token, and returns the verdict.
 func sessionVerdict(t *testing.T, k *talk, token string, f protoreflect.FieldDescriptor) string {
 	t.Helper()
 	m := &pb.SessionRequest{Token: token}
@@ -388,7 +388,7 @@ func sessionVerdict(t *testing.T, k *talk, token string, f protoreflect.FieldDes
 		set("request_id", "r")
 		set("token", uint64(1))
 		if wait := inner.Descriptor().Fields().ByName("wait"); wait != nil {
-			inner.Mutable(wait) // not at all
+			inner.Mutable(wait) // do not wait
 		}
 		m.Calls = []*pb.SessionCall{one}
 	case f.Name() == "attach":

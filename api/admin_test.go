@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The level of the log over HTTP: read, changed, and refused.
+// The log level over HTTP is read, changed, and refused if invalid.
 func TestLogLevelOverHTTP(t *testing.T) {
 	level := new(slog.LevelVar)
 	h := NewHTTP(newFake(), Options{Level: level}).Handler
@@ -30,7 +30,7 @@ func TestLogLevelOverHTTP(t *testing.T) {
 	}
 }
 
-// The port for probes has nothing else, and the node's answer.
+// The port for probes serves only the probes, with the node's answers.
 func TestOpsPort(t *testing.T) {
 	h := NewOps(newFake(), Options{}).Handler
 	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/v1/mesh": 404, "/v1/locks/k": 404, "/": 404} {

@@ -28,8 +28,8 @@ func TestDeadlineError(t *testing.T) {
 				defer timer.Stop()
 				ctx, cancel := withDeadlineError(parent)
 				defer cancel()
-				// What the node derives must see the same, and so must what it
-				// derives with another deadline.
+				// Contexts that the node derives must end with the same error, also those with another
+				// deadline.
 				child, cancelChild := context.WithCancel(ctx)
 				defer cancelChild()
 				other, cancelOther := context.WithTimeout(ctx, 2*time.Hour)
@@ -40,7 +40,7 @@ func TestDeadlineError(t *testing.T) {
 						t.Errorf("%s ended with %v, want %v", what, got, c.want)
 					}
 				}
-				// It does not change its mind later.
+				// The error does not change later.
 				time.Sleep(time.Hour) // in the bubble: no time passes
 				if got := ctx.Err(); got != c.want {
 					t.Errorf("later it says %v, want %v", got, c.want)

@@ -27,13 +27,13 @@ var testLimits = sharelock.Limits{
 	MaxWait:     10 * time.Minute,
 }
 
-// fakeNode is a lock service of one map with a FIFO queue per key. Holds do not
-// expire: nothing in these tests waits for it.
+// fakeNode is a lock service in one map, with a FIFO queue per key. Holds do not expire, because no
+// test waits for that.
 type fakeNode struct {
 	mu        sync.Mutex // guards all below
 	keys      map[string]*fakeKey
 	counter   uint32
-	err       error                    // what every call returns, if set
+	err       error                    // the result of every call, if set
 	hook      func()                   // run at the start of every call, if set
 	ready     error                    // Ready's answer
 	last      sharelock.AcquireRequest // as it arrived, before defaults
@@ -170,13 +170,13 @@ func (n *fakeNode) grant(k *fakeKey) {
 	}
 }
 
-// giveUp takes w out of the queue; n.mu is held.
+// giveUp removes w from the queue; n.mu is held.
 func (n *fakeNode) giveUp(k *fakeKey, w *fakeWaiter) error {
 	k.waiters = slices.DeleteFunc(k.waiters, func(x *fakeWaiter) bool { return x == w })
 	return &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: slices.Clone(k.holds), Queue: len(k.waiters)}
 }
 
-// end releases the holds that match, and says why not.
+// end releases the holds that match, or returns why it cannot.
 func (n *fakeNode) end(key string, match func(sharelock.Hold) bool) ([]sharelock.Hold, error) {
 	if err := n.enter(key); err != nil {
 		return nil, err
@@ -253,7 +253,7 @@ func (n *fakeNode) Release(_ context.Context, key string, token sharelock.Token,
 	return first(n.end(key, func(h sharelock.Hold) bool { return h.Token == token }))
 }
 
-// GiveUp ends what the client has of the key with this request id.
+// GiveUp ends the client's hold or waiter of the key with this request id.
 func (n *fakeNode) GiveUp(_ context.Context, key, clientID, requestID string) error {
 	_, err := n.end(key, func(h sharelock.Hold) bool { return h.ClientID == clientID && h.RequestID == requestID })
 	return err
@@ -277,7 +277,7 @@ func (n *fakeNode) ForceRelease(ctx context.Context, key string, token sharelock
 	return n.end(key, func(h sharelock.Hold) bool { return token == 0 || h.Token == token })
 }
 
-// lock is a key's state; n.mu is held.
+// lock returns a key's state; n.mu is held.
 func (n *fakeNode) lock(key string, k *fakeKey) sharelock.KeyState {
 	l := sharelock.KeyState{Key: key, Partition: 17, Owner: "a", Epoch: 59712345, Holds: slices.Clone(k.holds)}
 	for i := range l.Holds {
@@ -438,7 +438,7 @@ func (n *fakeNode) Watch(ctx context.Context, r sharelock.WatchRequest, send fun
 	return ctx.Err()
 }
 
-// History implements Historian: what is held now.
+// History implements Historian. It returns the present holds.
 func (n *fakeNode) History(_ context.Context, r sharelock.HistoryRequest) (sharelock.History, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -14,9 +14,9 @@ import (
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// The system looks after the streams of sessions: it breaks one whose other end says
-// nothing, whether something was sent to it or not. Of gRPC's streams it breaks those to
-// which something was sent; gRPC itself asks the others.
+// The system monitors the streams of sessions: it breaks one whose other end is silent, whether or not
+// something was sent to it. It breaks a gRPC stream only if something was sent to it; gRPC itself pings
+// the others.
 func TestStreamsAreWatchedOver(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -47,7 +47,7 @@ func TestStreamsAreWatchedOver(t *testing.T) {
 			{"TCP_KEEPIDLE", syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, alive},
 		} {
 			if o.want == 0 {
-				continue // Go's own for every listener
+				continue // set by Go for every listener
 			}
 			var got int
 			var serr error
@@ -71,7 +71,7 @@ func TestStreamsAreWatchedOver(t *testing.T) {
 	if err := sessionwire.ReadWelcome(conn); err != nil {
 		t.Fatal(err)
 	}
-	// Behind the answer to a call it is a session for sure.
+	// After the answer to a call it is certainly a session.
 	k := &talk{t: t, talker: &plainTalk{frame.New(conn, sessionwire.MaxSessionFrame, time.Hour), conn}}
 	k.send(acquireCall(1, "k", 0))
 	if _, err := k.answer(); err != nil {
@@ -90,7 +90,7 @@ func TestStreamsAreWatchedOver(t *testing.T) {
 	check("gRPC", <-accepted.conns, 0)
 }
 
-// keptConns is a listener that shows what it accepts.
+// keptConns is a listener that keeps the connections that it accepts.
 type keptConns struct {
 	net.Listener
 	conns chan *net.TCPConn

@@ -21,7 +21,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 )
 
-// dialRaw is a stream that has said nothing yet.
+// dialRaw returns a stream on which nothing was sent yet.
 func dialRaw(t *testing.T, c *dialed) net.Conn {
 	t.Helper()
 	conn, err := c.listener.DialContext(t.Context())
@@ -32,8 +32,8 @@ func dialRaw(t *testing.T, c *dialed) net.Conn {
 	return conn
 }
 
-// What is no session, or none that this release knows, is dropped, and nothing else is. A client is told
-// that its message is malformed.
+// A stream that is not a session, or not one that this release supports, is dropped, and no other stream
+// is. A client is told that its message is malformed.
 func TestFramedRefused(t *testing.T) {
 	hello := string(sessionwire.AppendHello(nil))
 	why := sessionwire.AppendClosing(nil, statusBytes(status.Error(codes.InvalidArgument, "malformed message")))
@@ -72,7 +72,7 @@ func TestFramedRefused(t *testing.T) {
 	}
 }
 
-// A stream that does not say what it is keeps nobody waiting, and not for long.
+// A silent stream blocks no other stream, and is closed soon.
 func TestFramedSilent(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := dialFake(t, newFake(), Options{})
@@ -96,8 +96,7 @@ func TestFramedSilent(t *testing.T) {
 	})
 }
 
-// The server's end does not wait for streams that have said nothing, and ends sessions:
-// at once if it must.
+// Shutdown does not wait for silent streams. It ends sessions, if necessary with calls in flight.
 func TestFramedStop(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
@@ -176,7 +175,7 @@ func TestFramedHangs(t *testing.T) {
 	})
 }
 
-// A panic costs one session.
+// A panic ends one session only.
 func TestFramedPanic(t *testing.T) {
 	node := newFake()
 	c := dialFake(t, node, Options{})
@@ -202,7 +201,7 @@ func TestFramedPanic(t *testing.T) {
 	}
 }
 
-// A session tells who owns what, once for each message that asks.
+// A session tells the owners of partitions, once for each message that asks for them.
 func TestSessionRing(t *testing.T) { bothWays(t, testSessionRing) }
 
 func testSessionRing(t *testing.T, open open) {
@@ -226,7 +225,7 @@ func testSessionRing(t *testing.T, open open) {
 	wantProto(t, ask(), &pb.GetRingResponse{}, nil)
 }
 
-// Many long answers go in several messages, each of which its reader takes.
+// Many long answers are sent in several messages, each of which the reader accepts.
 func TestSessionManyAnswers(t *testing.T) {
 	s := &session{wake: make(chan struct{}, 1)}
 	held := &sharelock.Error{Err: sharelock.ErrLockHeld, Message: strings.Repeat("x", 2000)}
@@ -297,7 +296,7 @@ func FuzzFramed(f *testing.F) {
 		go func() { served <- g.Serve(l) }()
 		go io.Copy(io.Discard, near) //nolint:errcheck // it ends with the pipe
 		_ = near.SetWriteDeadline(time.Now().Add(5 * time.Second))
-		_, _ = near.Write(data) // the node may have heard enough
+		_, _ = near.Write(data) // the node may have closed it already
 		_ = near.Close()
 		g.Stop()
 		if err := <-served; err != nil {
@@ -337,7 +336,7 @@ func (l *once) Addr() net.Addr { return &net.TCPAddr{} }
 
 var _ stream = (*frame.Conn)(nil)
 
-// A session too many is refused, and told so.
+// A session above the limit is refused, and told so.
 func TestMaxSessions(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := dialFake(t, newFake(), Options{MaxSessions: 2})
@@ -362,7 +361,7 @@ func TestMaxSessions(t *testing.T) {
 	})
 }
 
-// from is a listener whose connections come from hosts of its own.
+// from is a listener whose connections come from different hosts.
 type from struct {
 	net.Listener
 	hosts chan string
@@ -388,7 +387,8 @@ type remoteAddr string
 func (remoteAddr) Network() string  { return "tcp" }
 func (a remoteAddr) String() string { return string(a) }
 
-// A host that opens all sessions gives way to another one, and is told so; others keep theirs.
+// When a host has opened all sessions, it loses one to another host, and that session is told so. Other
+// hosts keep theirs.
 func TestSessionsOfHosts(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		g := NewGRPC(newFake(), Options{MaxSessions: 3})

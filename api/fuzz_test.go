@@ -10,8 +10,7 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// Whatever comes in is answered in one of the shapes we promise, and is never our
-// fault.
+// Every input is answered in one of the promised forms, and never with an internal error.
 func FuzzHTTPBody(f *testing.F) {
 	for _, body := range []string{
 		"", "{}", "null", acquireBody, `{"token":"1","ttl":"1s"}`, `{"key":"k","timeoutMs":1}`, `{"clientId":"\ud800"}`,
@@ -51,8 +50,8 @@ func FuzzHTTPBody(f *testing.F) {
 
 var fuzzMethods = [...]string{"POST", "PATCH", "DELETE", "GET"}
 
-// A key that a client escapes is the key that the node sees; and a path that
-// nobody escaped is read as URL.Path says, never as something else.
+// A key that a client has escaped is the key that the node sees. A path that nobody has escaped is read
+// as URL.Path, and never as something else.
 func FuzzKeyPath(f *testing.F) {
 	for _, key := range []string{
 		"", "k", "a/b", "a%2Fb", "a/token/5", "..", ".", "/", "//", "?", "#", "a b", "a+b", "ü", "\n", "%", `"`, "\x00", "\xff",

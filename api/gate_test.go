@@ -33,8 +33,8 @@ func (a *authority) change(t *testing.T, old, new string) {
 	}
 }
 
-// A session in which the caller loses a permission: what waits is answered, and what is attached is
-// detached, with the reason. Other keys and other sessions go on.
+// The caller of a session loses a permission: its waiting acquires are answered and its attached holds are
+// detached, with the reason. Other keys and other sessions are not affected.
 func TestRevocationInSessions(t *testing.T) { bothWays(t, testRevocationInSessions) }
 
 func testRevocationInSessions(t *testing.T, open open) {
@@ -120,8 +120,8 @@ func tokenOf(t *testing.T, node *fakeNode, key string) uint64 {
 	return uint64(st.Holds[0].Token)
 }
 
-// A token that is taken out of the file ends nothing but its own use: the session goes on with
-// another one of the same principal, and with no other.
+// Removing a token from the file ends only the use of that token: the session continues with another token
+// of the same principal, and with no other.
 func TestTokenRotationInSessions(t *testing.T) { bothWays(t, testTokenRotationInSessions) }
 
 func testTokenRotationInSessions(t *testing.T, open open) {
@@ -148,13 +148,13 @@ func testTokenRotationInSessions(t *testing.T, open open) {
 	steps(codes.Unauthenticated, "")
 	steps(codes.OK, a.tokens["ci"])
 	steps(codes.OK, "")
-	steps(codes.OK, "slk_bad") // it takes nothing away from a session whose token is good
+	steps(codes.OK, "slk_bad") // a session whose token is valid loses nothing
 	steps(codes.OK, "")
 	b, err := os.ReadFile(a.file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The token of ci goes, and that of next becomes one of ci.
+	// The token of ci is removed, and that of next becomes one of ci.
 	lines := strings.Split(string(b), "\n")
 	var kept []string
 	for _, line := range lines {
@@ -172,8 +172,8 @@ func testTokenRotationInSessions(t *testing.T, open open) {
 	steps(codes.OK, "")
 }
 
-// A session whose client presents nothing, where nobody may do anything without credentials, does
-// not last. One with credentials does, and so does one that may read.
+// A session without credentials ends if callers without any may do nothing. A session with credentials
+// does not end, and neither does one that may read.
 func TestStrangersSessionEnds(t *testing.T) { bothWays(t, testStrangersSessionEnds) }
 
 func testStrangersSessionEnds(t *testing.T, open open) {
@@ -226,7 +226,7 @@ func testStrangersSessionEnds(t *testing.T, open open) {
 	}
 }
 
-// An acquire of a unary call that waits is answered when its caller may not have the key any more.
+// A waiting acquire of a unary call is answered when its caller may no longer have the key.
 func TestRevocationOfWaitingCalls(t *testing.T) {
 	a := newAuthority(t, "policies: {ci: [{keys: [\"prod/\"], verbs: [acquire]}]}\nprincipals:\n", "ci")
 	node := newFake()
@@ -244,7 +244,7 @@ func TestRevocationOfWaitingCalls(t *testing.T) {
 	}
 }
 
-// A list has what may be read, says so, and its page tokens have no other keys.
+// A list contains only what may be read, says so, and its page tokens contain no other keys.
 func TestFilteredList(t *testing.T) {
 	a := newAuthority(t, "policies: {ci: [{keys: [\"b/\", \"d/\"], verbs: [read]}], all: [{keys: [\"\"], verbs: [read]}]}\nprincipals:\n", "ci", "all")
 	node := newFake()
@@ -289,7 +289,7 @@ func TestFilteredList(t *testing.T) {
 	}
 }
 
-// The node is told who calls, and whether the caller may touch what others hold.
+// The node is told who calls, and whether the caller may act on other principals' holds.
 func TestCallerReachesTheNode(t *testing.T) {
 	a := newAuthority(t, accessFile, callers[1:]...)
 	node := newFake()
@@ -308,8 +308,8 @@ func TestCallerReachesTheNode(t *testing.T) {
 	}
 }
 
-// Whatever a page of another origin asks for is refused if it changes something, also by a node that
-// is open to all.
+// A request of a page of another origin is refused if it changes something, also by a node that is open to
+// all.
 func TestForeignOrigins(t *testing.T) {
 	h := NewHTTP(newFake(), Options{}).Handler
 	for _, tt := range []struct {
@@ -343,7 +343,7 @@ func TestForeignOrigins(t *testing.T) {
 	}
 }
 
-// A refusal says how to authenticate, and readiness says no more than whether and which reason.
+// A refusal says how to authenticate, and readiness gives strangers only the reason, without details.
 func TestHTTPOfStrangers(t *testing.T) {
 	a := newAuthority(t, accessFile, callers[1:]...)
 	node := newFake()

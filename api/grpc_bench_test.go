@@ -8,8 +8,8 @@ import (
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// BenchmarkGRPC takes a lock and gives it back by unary calls, of many callers at once, at
-// a node that does next to nothing: most of it is grpc-go's, at both ends.
+// BenchmarkGRPC acquires and releases a lock by unary calls, of many concurrent callers, at a node that
+// does almost nothing: most of the cost is grpc-go's, at both ends.
 func BenchmarkGRPC(b *testing.B) {
 	c := dialFake(b, newFake(), Options{})
 	var callers atomic.Int64

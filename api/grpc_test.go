@@ -277,7 +277,7 @@ func TestGRPCPresence(t *testing.T) {
 	}
 }
 
-// rawCodec sends bytes as they are, to write what no client of ours would.
+// rawCodec sends bytes unchanged, to write what none of our clients would.
 type rawCodec struct{}
 
 func (rawCodec) Marshal(v any) ([]byte, error)      { return v.([]byte), nil }
@@ -304,7 +304,7 @@ func TestGRPCMalformedMessages(t *testing.T) {
 			}
 		}
 	}
-	// An unknown field, number 1000, is none of our business.
+	// An unknown field, number 1000, is ignored.
 	if err := send(pb.MeshService_Locate_FullMethodName, []byte{0x0a, 0x01, 'k', 0xc0, 0x3e, 0x01}); err != nil {
 		t.Errorf("unknown field: %v", err)
 	}
@@ -333,7 +333,7 @@ func TestGRPCCallerLeaves(t *testing.T) {
 			_, err := c.locks.Acquire(ctx, &pb.AcquireRequest{Key: "k", ClientId: "c", Wait: durationpb.New(time.Minute)})
 			return err
 		}
-		// With a deadline far away, too.
+		// Also with a distant deadline.
 		for _, parent := range []func() (context.Context, context.CancelFunc){
 			func() (context.Context, context.CancelFunc) { return context.WithCancel(t.Context()) },
 			func() (context.Context, context.CancelFunc) { return context.WithTimeout(t.Context(), time.Hour) },
@@ -398,7 +398,7 @@ func TestGRPCStreamPanics(t *testing.T) {
 	}
 }
 
-// Calls that wait, however many, leave room for others.
+// Waiting calls, however many, leave room for others.
 func TestGRPCManyWait(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
@@ -435,7 +435,7 @@ func TestGRPCReflection(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// When it is off the stream may be over before the send.
+		// Without reflection the stream may be over before the send.
 		if err := stream.Send(&reflectionpb.ServerReflectionRequest{
 			MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{},
 		}); err != nil && on {
@@ -492,12 +492,12 @@ func TestGRPCShutdown(t *testing.T) {
 	}
 }
 
-// Stop returns when no handler runs any more, so that the node behind them may go.
+// Stop returns when no handler runs any more, so that the node behind them can be stopped.
 func TestGRPCStopWaitsForHandlers(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		entered, release := make(chan struct{}), make(chan struct{})
-		node.hook = func() { close(entered); <-release } // deaf to its context
+		node.hook = func() { close(entered); <-release } // ignores its context
 		c := dialFake(t, node, Options{})
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -519,7 +519,7 @@ func TestGRPCStopWaitsForHandlers(t *testing.T) {
 	})
 }
 
-// Health watches, which never end by themselves, do not hold a shutdown up.
+// Health watches, which never end by themselves, do not delay a shutdown.
 func TestGRPCShutdownEndsWatches(t *testing.T) {
 	c := dialFake(t, newFake(), Options{})
 	w, err := c.health.Watch(t.Context(), &healthpb.HealthCheckRequest{})

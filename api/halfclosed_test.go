@@ -84,7 +84,7 @@ func (n *entryNode) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sh
 	return n.fakeNode.Acquire(ctx, r)
 }
 
-// overTCP serves a node at a TCP port and dials it. served is closed when the first request was.
+// overTCP serves a node at a TCP port and dials it. served is closed when the first request was served.
 func overTCP(t *testing.T, node Node) (_ *net.TCPConn, served <-chan struct{}) {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -108,12 +108,12 @@ func overTCP(t *testing.T, node Node) (_ *net.TCPConn, served <-chan struct{}) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() }) // a second time is fine
+	t.Cleanup(func() { _ = conn.Close() }) // closing twice is harmless
 	return conn.(*net.TCPConn), handled
 }
 
-// An acquire that need not wait is served though its caller has closed its half of the
-// connection; one that would have to wait ends.
+// An acquire that need not wait is served although its caller has closed its half of the connection. One
+// that would have to wait ends.
 func TestHalfClosedAcquire(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells what was acknowledged")
@@ -154,8 +154,8 @@ func TestHalfClosedAcquire(t *testing.T) {
 	}
 }
 
-// A caller that has closed its connection gets no lock: nothing is granted before it is known
-// that somebody listens.
+// A caller that has closed its connection gets no lock: nothing is granted before it is known that the
+// caller still reads.
 func TestClosedAcquire(t *testing.T) {
 	for _, path := range []string{"/v1/locks/k", "/lock"} {
 		for _, reset := range []bool{false, true} {

@@ -46,7 +46,7 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// The client id of who forces a release goes to the owner with it.
+// The client id of the caller of a forced release is sent to the owner.
 func TestForceNamesItsCaller(t *testing.T) {
 	node := newFake()
 	handler := NewHTTP(node, Options{}).Handler

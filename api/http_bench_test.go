@@ -10,8 +10,8 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// BenchmarkHTTP takes a lock and gives it back, at a node that does next to
-// nothing and without net/http's server: the rest is the adapter.
+// BenchmarkHTTP acquires and releases a lock, at a node that does almost nothing and without net/http's
+// server, so the cost is that of the adapter.
 func BenchmarkHTTP(b *testing.B) {
 	node := newFake()
 	h := NewHTTP(node, Options{}).Handler

@@ -86,7 +86,7 @@ func TestHTTPBadBodies(t *testing.T) {
 	}
 }
 
-// Sizes at the very edge.
+// Sizes at and just above the limits.
 func TestHTTPLimits(t *testing.T) {
 	h := NewHTTP(newFake(), Options{}).Handler
 	good := func(key, body string) {
@@ -111,7 +111,7 @@ func TestHTTPLimits(t *testing.T) {
 		for _, known := range []bool{true, false} {
 			r := httptest.NewRequestWithContext(t.Context(), c[0], c[1], strings.NewReader(pad(64<<10+1)))
 			if !known {
-				r.ContentLength = -1 // as if it came in chunks
+				r.ContentLength = -1 // as with chunked encoding
 			}
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)

@@ -19,9 +19,9 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// pipeListener is a listener of net.Pipe connections: nothing is buffered, so a
-// client that does not read is felt at once, and deadlines work, which net/http
-// sets and lifts all the time. (bufconn's may fire after they were lifted.)
+// pipeListener is a listener of net.Pipe connections. They buffer nothing, so a client that does not read
+// blocks the server at once. Their deadlines work when net/http sets and clears them all the time. (Those
+// of bufconn may fire after they were cleared.)
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -63,7 +63,7 @@ func serveHTTP(t *testing.T, srv *http.Server) func() net.Conn {
 	var conns []net.Conn
 	t.Cleanup(func() {
 		for _, c := range conns {
-			_ = c.Close() // a second time is fine
+			_ = c.Close() // closing twice is harmless
 		}
 		if err := srv.Shutdown(context.Background()); err != nil {
 			t.Errorf("shutdown: %v", err)
@@ -73,7 +73,7 @@ func serveHTTP(t *testing.T, srv *http.Server) func() net.Conn {
 	return func() net.Conn {
 		t.Helper()
 		c := l.dial()
-		// The longstop: nothing hangs for longer than this.
+		// A limit for the case that the test hangs.
 		if err := c.SetDeadline(time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +124,7 @@ func TestHTTPTimeoutsAreSet(t *testing.T) {
 	}
 }
 
-// A client that trickles its headers is cut, however busy it looks.
+// A client that sends its headers slowly is disconnected, even if it sends all the time.
 func TestHTTPSlowHeaders(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		srv := NewHTTP(newFake(), Options{})
@@ -201,8 +201,7 @@ func TestHTTPCallerLeaves(t *testing.T) {
 	})
 }
 
-// A client that does not read its answer holds its handler no longer than the
-// write timeout.
+// A client that does not read its answer blocks its handler for at most the write timeout.
 func TestHTTPSlowReader(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
@@ -242,7 +241,7 @@ type deadlines struct {
 
 func (d *deadlines) SetWriteDeadline(t time.Time) error { d.write = append(d.write, t); return nil }
 
-// No deadline is left on a connection for the next request to run into.
+// No deadline is left on a connection for the next request.
 func TestHTTPWriteDeadlineIsTakenBack(t *testing.T) {
 	h := NewHTTP(newFake(), Options{}).Handler
 	for _, path := range []string{"/v1/locks", "/v1/locks/none", "/nowhere", "/ping"} {
@@ -254,7 +253,7 @@ func TestHTTPWriteDeadlineIsTakenBack(t *testing.T) {
 	}
 }
 
-// What net/http refuses before it asks us.
+// Requests that net/http refuses before they reach the handlers.
 func TestHTTPMalformedRequests(t *testing.T) {
 	dial := serveHTTP(t, NewHTTP(newFake(), Options{}))
 	for name, c := range map[string]struct {
@@ -273,7 +272,7 @@ func TestHTTPMalformedRequests(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := dial()
-			go func() { _, _ = io.WriteString(conn, c.request) }() // cut off when the server has had enough
+			go func() { _, _ = io.WriteString(conn, c.request) }() // cut off when the server has read enough
 			if code, body := receive(t, bufio.NewReader(conn)); code != c.status {
 				t.Errorf("%d %s, want %d", code, body, c.status)
 			}
@@ -281,7 +280,7 @@ func TestHTTPMalformedRequests(t *testing.T) {
 	}
 }
 
-// Many requests on one connection, one of them waiting, do not mix.
+// Many requests on one connection, one of them waiting, do not affect each other.
 func TestHTTPKeepAlive(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()

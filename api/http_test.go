@@ -16,7 +16,7 @@ import (
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// The contract's shapes, to the letter.
+// The exact forms of the HTTP API.
 func TestHTTPShapes(t *testing.T) {
 	node := newFake()
 	h := NewHTTP(node, Options{}).Handler
@@ -192,7 +192,7 @@ func TestHTTPList(t *testing.T) {
 	}
 }
 
-// Every error of the table leaves by HTTP in the one shape.
+// Every error of the table is answered in the same form.
 func TestHTTPErrors(t *testing.T) {
 	node := newFake()
 	h := NewHTTP(node, Options{}).Handler
@@ -236,7 +236,7 @@ func TestHTTPRoutesAndMethods(t *testing.T) {
 	}
 	for path, allow := range map[string]string{
 		"/v1/locks/k":           "GET, HEAD, POST, PATCH, DELETE",
-		"/v1/locks/k/token/1":   "GET, HEAD, POST, PATCH, DELETE", // a key, but for GET and HEAD
+		"/v1/locks/k/token/1":   "GET, HEAD, POST, PATCH, DELETE", // a key, except for GET and HEAD
 		"/v1/locks":             "GET, HEAD",
 		"/v1/mesh":              "GET, HEAD",
 		"/v1/mesh/locate/k":     "GET, HEAD",
@@ -264,7 +264,7 @@ func TestHTTPRoutesAndMethods(t *testing.T) {
 	wantInvalid(t, exchange(t, h, "GET", "/v1/mesh?verbose=1", ""), "verbose")
 }
 
-// What the adapter must tell apart: given and not given.
+// The adapter distinguishes absent fields from zero ones.
 func TestHTTPPresence(t *testing.T) {
 	node := newFake()
 	h := NewHTTP(node, Options{}).Handler
@@ -301,7 +301,7 @@ func TestHTTPPresence(t *testing.T) {
 	wantInvalid(t, exchange(t, h, "PATCH", "/v1/locks/k", `{"token":"1","key":"j"}`), "key")
 }
 
-// A renewal keeps the metadata if none is named, and takes it away if it is named and empty.
+// A renewal keeps the metadata if it names none, and removes it if it names empty metadata.
 func TestHTTPMetadataOfARenewal(t *testing.T) {
 	node := newFake()
 	h := NewHTTP(node, Options{}).Handler
@@ -325,7 +325,7 @@ func TestHTTPMetadataOfARenewal(t *testing.T) {
 	wantInvalid(t, exchange(t, h, "PATCH", "/v1/locks/orders%2F42", of(`,"metadata":{"a":"b"},"clearMetadata":true`)), "clearMetadata")
 }
 
-// The longest time of a hold arrives at the node as it was asked for.
+// The maximum tenure of a hold arrives at the node as it was requested.
 func TestHTTPMaxHold(t *testing.T) {
 	node := newFake()
 	h := NewHTTP(node, Options{}).Handler
@@ -337,7 +337,7 @@ func TestHTTPMaxHold(t *testing.T) {
 	}
 }
 
-// A key reaches the node as it was meant, however it is written in the path.
+// A key reaches the node unchanged, however the path encodes it.
 func TestHTTPKeysInPaths(t *testing.T) {
 	node := newFake()
 	h := NewHTTP(node, Options{}).Handler
@@ -384,8 +384,8 @@ func TestHTTPKeysInPaths(t *testing.T) {
 	}
 }
 
-// A byte that should have been escaped must not turn the %2F next to it into a
-// path: this is a get of a/token/5", and no check of a's token.
+// A byte that should have been escaped must not turn the %2F next to it into a slash: this is a get of
+// a/token/5", and not a check of a token of a.
 func TestHTTPSloppyQuote(t *testing.T) {
 	node := newFake()
 	h := NewHTTP(node, Options{}).Handler
@@ -416,7 +416,7 @@ func TestHTTPPanics(t *testing.T) {
 	exchange(t, h, "GET", "/v1/locks/k", "")
 }
 
-// A panic after the answer began can only break the connection off.
+// After the answer has begun, a panic can only close the connection.
 func TestHTTPPanicInTheMiddle(t *testing.T) {
 	s := &httpAPI{log: Options{}.logger(), writeTimeout: time.Second}
 	h := s.guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -11,8 +11,8 @@ import (
 	"github.com/sgkandale/sharelock/api/httpjson"
 )
 
-// exchange sends one request straight to the handler. A path is given raw, as on
-// the wire. Headers come in pairs.
+// exchange sends one request directly to the handler. The target is in raw form, as on the wire. Headers
+// come in pairs.
 func exchange(t testing.TB, h http.Handler, method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, "http://node"+target, strings.NewReader(body))
@@ -49,8 +49,8 @@ func wantJSON(t testing.TB, w *httptest.ResponseRecorder, status int, want strin
 	}
 }
 
-// wantShape is wantJSON for the contract's shapes: all that it promises is there
-// and as promised, and fields may have been added.
+// wantShape is wantJSON for the promised forms: all promised fields are there and correct; others may have
+// been added.
 func wantShape(t testing.TB, w *httptest.ResponseRecorder, status int, want string) {
 	t.Helper()
 	var got, exp any
@@ -65,7 +65,7 @@ func wantShape(t testing.TB, w *httptest.ResponseRecorder, status int, want stri
 	}
 }
 
-// contains says whether got has every field of want, at every depth.
+// contains reports whether got has every field of want, at every depth.
 func contains(got, want any) bool {
 	switch want := want.(type) {
 	case map[string]any:
@@ -86,7 +86,7 @@ func contains(got, want any) bool {
 	}
 }
 
-// errorOf reads an error body, checking its shape.
+// errorOf decodes an error body and checks its form.
 func errorOf(t testing.TB, w *httptest.ResponseRecorder) httpjson.Error {
 	t.Helper()
 	var b struct {
@@ -103,7 +103,7 @@ func errorOf(t testing.TB, w *httptest.ResponseRecorder) httpjson.Error {
 	return *b.Error
 }
 
-// wantInvalid is an INVALID_ARGUMENT that names the field.
+// wantInvalid checks for an INVALID_ARGUMENT that names the field.
 func wantInvalid(t testing.TB, w *httptest.ResponseRecorder, field string) {
 	t.Helper()
 	e := errorOf(t, w)

@@ -9,7 +9,7 @@ import (
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// The node gets what was asked, and its answer comes back.
+// The node gets the request, and its answer is returned.
 func TestGRPCKeyring(t *testing.T) {
 	node := newFake()
 	mesh := dialFake(t, node, Options{}).mesh
@@ -48,7 +48,7 @@ func TestGRPCKeyring(t *testing.T) {
 	}
 }
 
-// What reads the key of a lock out of requests, as the gate and the audit log do, finds no gossip key.
+// The gate and the audit log read the key of a lock from requests. They must not find a gossip key there.
 func TestKeyringRequestHasNoKey(t *testing.T) {
 	if _, ok := any(&pb.ChangeKeyringRequest{}).(interface{ GetKey() string }); ok {
 		t.Error("a gossip key looks like the key of a lock")

@@ -8,8 +8,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 )
 
-// All holds of a large session end while nothing can be sent: no message is larger than
-// clients take.
+// All holds of a large session end while nothing can be sent. No message becomes larger than clients
+// accept.
 func TestNewsIsSplitIntoMessages(t *testing.T) {
 	const n = 100_000
 	s := &session{wake: make(chan struct{}, 1)}
@@ -34,7 +34,7 @@ func TestNewsIsSplitIntoMessages(t *testing.T) {
 	}
 }
 
-// recorder is a Session that notes what is started.
+// recorder is a Session that records what is started.
 type recorder struct {
 	Session
 	started []uint64

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// The first release's messages, byte for byte.
+// The messages of the original API, byte for byte.
 func TestLegacyWireBytes(t *testing.T) {
 	for _, c := range []struct {
 		m    proto.Message
@@ -112,7 +112,7 @@ func TestLegacyHTTPErrors(t *testing.T) {
 	}
 }
 
-// timeoutMs is the wait, and the TTL and the request id are the node's.
+// timeoutMs becomes the wait. The node chooses the TTL and the request id.
 func TestLegacyWait(t *testing.T) {
 	node := newFake()
 	h := NewHTTP(node, Options{MaxWait: time.Minute}).Handler

@@ -43,12 +43,12 @@ func described(t testing.TB) *openapi3.T {
 	return doc
 }
 
-// anyMethod are the paths that do not look at the method.
+// anyMethod lists the paths that accept every method.
 var anyMethod = []string{"/ping", "/", "/assets/{file}"}
 
 var probed = []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete}
 
-// Every path and method that the server knows is described, and the reverse.
+// Every path and method that the server has is described, and vice versa.
 func TestOpenAPIRoutes(t *testing.T) {
 	s := newHTTPAPI(newFake(), Options{Dashboard: true, Metrics: http.NotFoundHandler(), Calls: metrics.NewCalls()})
 	router := s.routes().(*mux.Router)
@@ -98,7 +98,7 @@ func TestOpenAPIRoutes(t *testing.T) {
 	}
 }
 
-// The description is served as it is.
+// The description is served unchanged.
 func TestOpenAPIServed(t *testing.T) {
 	w := exchange(t, NewHTTP(newFake(), Options{}).Handler, http.MethodGet, "/openapi.yaml", "")
 	if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/yaml" || !bytes.Equal(w.Body.Bytes(), openAPI) {
@@ -106,15 +106,15 @@ func TestOpenAPIServed(t *testing.T) {
 	}
 }
 
-// operationOf returns the operation that an exchange is about, as the router chooses it, and the
-// parameters in its path; nil if there is none.
+// operationOf returns the operation of an exchange, as the router chooses it, and the parameters in its
+// path; nil if there is none.
 func operationOf(doc *openapi3.T, r *http.Request) (*routers.Route, map[string]string) {
 	method := r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
 	path := r.URL.EscapedPath()
-	// The longest description comes first: it is the most special one.
+	// The longest path comes first, because it is the most specific one.
 	templates := slices.Sorted(maps.Keys(doc.Paths.Map()))
 	slices.SortStableFunc(templates, func(a, b string) int { return len(b) - len(a) })
 	for _, template := range templates {
@@ -137,11 +137,11 @@ func operationOf(doc *openapi3.T, r *http.Request) (*routers.Route, map[string]s
 	return nil, nil
 }
 
-// protoNames matches bodies that use what proto3 JSON allows beside what is described.
+// protoNames matches bodies that use forms that proto3 JSON allows but the description does not have.
 var protoNames = regexp.MustCompile(`"\w+_\w+" *:|"(token|slots|mode)" *: *[0-9]|"slots" *: *"|: *null`)
 
-// checkDescribed checks that an exchange is as openapi.yaml says: the answer always, and the request
-// if the server has accepted it.
+// checkDescribed checks an exchange against openapi.yaml: the answer always, and the request if the server
+// has accepted it.
 func checkDescribed(t testing.TB, r *http.Request, body string, w *httptest.ResponseRecorder) {
 	t.Helper()
 	doc := described(t)
@@ -183,7 +183,7 @@ func checkDescribed(t testing.TB, r *http.Request, body string, w *httptest.Resp
 	}
 }
 
-// The check of exchanges must be able to fail.
+// The check of exchanges can fail.
 func TestOpenAPICatches(t *testing.T) {
 	for _, tt := range []struct {
 		method, target, body string
@@ -221,8 +221,8 @@ type failures struct {
 func (f *failures) Errorf(string, ...any) { f.n++ }
 func (f *failures) Helper()               {}
 
-// The schemas are those of the messages: the same fields under their JSON names, enums with the same
-// names, 64-bit integers as strings, durations with their pattern.
+// The schemas match the messages: the same fields under their JSON names, enums with the same names,
+// 64-bit integers as strings, durations with their pattern.
 func TestOpenAPISchemas(t *testing.T) {
 	doc := described(t)
 	checked := 0
@@ -262,12 +262,12 @@ func TestOpenAPISchemas(t *testing.T) {
 	}
 }
 
-// ofHTTP are the schemas of what only HTTP has.
+// ofHTTP lists the schemas that only HTTP has.
 var ofHTTP = []string{
 	"SignInRequest", "SignInResponse", "Nothing", "Duration", "DurationInput", "Uint64", "Error", "ErrorReason", "Readiness", "OriginalLockRequest", "OriginalUnlockRequest", "OriginalAnswer",
 }
 
-// kindOfField returns the schema of a field, in short. In requests durations may be written otherwise.
+// kindOfField returns a short form of the schema of a field. Durations in requests have more forms.
 func kindOfField(f protoreflect.FieldDescriptor, request bool) string {
 	var kind string
 	switch {
@@ -328,7 +328,7 @@ func checkEnum(t *testing.T, e protoreflect.EnumDescriptor, s *openapi3.Schema) 
 	}
 }
 
-// Every reason of the table of errors is listed, and no other.
+// Exactly the reasons of the table of errors are listed.
 func TestOpenAPIReasons(t *testing.T) {
 	var got []string
 	for _, v := range described(t).Components.Schemas["ErrorReason"].Value.Enum {

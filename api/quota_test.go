@@ -38,8 +38,8 @@ func limited(t *testing.T, limits string) (a *auth.Authority, token string) {
 	return a, token
 }
 
-// Beyond its calls per second a principal gets 429, which the audit log has. What keeps a lock and
-// what gives it back does not count, so that the quota costs it no lock.
+// Above its calls per second a principal gets 429, which the audit log records. Calls that keep or release
+// a lock do not count, so the quota does not cost a lock.
 func TestCallsPerSecond(t *testing.T) {
 	a, token := limited(t, "max_calls_per_second: 2")
 	now := time.Duration(0)
@@ -88,8 +88,8 @@ func TestCallsPerSecond(t *testing.T) {
 	}
 }
 
-// A session is a connection: beyond max_connections its calls are refused, until another one ends.
-// Its acquires count as calls, its releases do not.
+// A session counts as a connection: above max_connections its calls are refused until another session
+// ends. Its acquires count as calls, its releases do not.
 func TestConnectionsOfPrincipal(t *testing.T) {
 	a, token := limited(t, "max_connections: 1, max_calls_per_second: 1")
 	c := dialFake(t, newFake(), Options{Auth: a, Quotas: quota.New(func() time.Duration { return 0 })})
@@ -115,7 +115,7 @@ func TestConnectionsOfPrincipal(t *testing.T) {
 		t.Errorf("a session too many: %v", err)
 	}
 	end()
-	for range 1000 { // the node notices the end of the stream in its own time
+	for range 1000 { // the node notices the end of the stream a little later
 		third := openSession(t, c, as)
 		third.send(acquireCall(1, "k", 0))
 		_, err = third.answer()

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// A page whose host name resolves to an open node on loopback may not change anything there; the node's
-// own page, tools, and proxies may. With authentication the page lacks a credential, so that names need no
-// rule.
+// A page whose host name resolves to an open node on loopback may not change anything there. The node's own
+// page, tools, and proxies may. With authentication the page has no credential, so no rule about names is
+// needed.
 func TestRebound(t *testing.T) {
 	open := NewHTTP(newFake(), Options{}).Handler
 	guarded := NewHTTP(newFake(), Options{Auth: newAuthority(t, "anonymous: [all]\npolicies: {all: [{keys: [\"\"], verbs: [acquire, read]}]}\n").Authority}).Handler

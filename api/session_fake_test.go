@@ -93,7 +93,7 @@ func (s *fakeSession) Cancel(id uint64) {
 	}
 }
 
-// Revoke cancels what waits, and detaches what is kept.
+// Revoke cancels waiting acquires and detaches holds.
 func (s *fakeSession) Revoke(allowed func(key string) (anyHold bool, err error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,7 +111,7 @@ func (s *fakeSession) Revoke(allowed func(key string) (anyHold bool, err error))
 	})
 }
 
-// Keep renews what is attached at once, and at every keepalive.
+// Keep renews attached holds at once, and at every keepalive.
 func (s *fakeSession) Keep(list []sessionwire.Keep) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -24,30 +24,30 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// talk is a session as any client has it, with the generated messages.
+// talk is a session of any client, with the generated messages.
 type talk struct {
 	t *testing.T
 	talker
 	answers []*pb.SessionAnswer // received, but not asked for yet
 }
 
-// talker is the stream of one.
+// talker is the stream of a talk.
 type talker interface {
 	Send(m *pb.SessionRequest) error
 	Recv() (*pb.SessionResponse, error)
 	CloseSend() error
 }
 
-// plain: the session is none of gRPC.
+// plain reports whether the session does not use gRPC.
 func (k *talk) plain() bool {
 	_, plain := k.talker.(*plainTalk)
 	return plain
 }
 
-// open opens one.
+// open opens a session.
 type open func(t *testing.T, c *dialed, ctx context.Context) *talk
 
-// bothWays runs a test with sessions of gRPC, and without it.
+// bothWays runs a test with sessions over gRPC, and with sessions without gRPC.
 func bothWays(t *testing.T, test func(t *testing.T, open open)) {
 	t.Run("gRPC", func(t *testing.T) { test(t, openSession) })
 	t.Run("plain", func(t *testing.T) { test(t, openPlain) })
@@ -122,7 +122,7 @@ func (k *talk) send(calls ...*pb.SessionCall) {
 	}
 }
 
-// answer is the next answer; its error is that of its status.
+// answer returns the next answer, and the error of its status.
 func (k *talk) answer() (*pb.SessionAnswer, error) {
 	k.t.Helper()
 	for len(k.answers) == 0 {
@@ -164,7 +164,7 @@ func testSession(t *testing.T, open open) {
 		SafeFor: durationpb.New(10004 * time.Millisecond), Node: "a",
 	}}, err)
 
-	// The errors are the unary ones, each the answer of its call.
+	// The errors are the same as those of unary calls, each in the answer of its call.
 	k.send(acquireCall(8, "k", 0), &pb.SessionCall{Id: 9, Call: &pb.SessionCall_Renew{Renew: &pb.RenewRequest{Key: "k", Token: token + 1}}})
 	got := map[uint64]error{}
 	for range 2 {
@@ -215,7 +215,7 @@ func TestSessionClientID(t *testing.T) {
 	})
 }
 
-// A waiter that is cancelled is answered; one whose stream ends is given up.
+// A waiter that is cancelled is answered. A waiter whose stream ends is given up.
 func TestSessionCancel(t *testing.T) { bothWays(t, testSessionCancel) }
 
 func testSessionCancel(t *testing.T, open open) {
@@ -242,7 +242,7 @@ func testSessionCancel(t *testing.T, open open) {
 	}
 }
 
-// A message that cannot be read ends the stream, and nothing else.
+// A message that cannot be decoded ends its stream, and nothing else.
 func TestSessionMalformed(t *testing.T) {
 	c := dialFake(t, newFake(), Options{})
 	s, err := c.locks.Session(t.Context(), grpc.ForceCodecV2(sessionwire.RawCodec{}))
@@ -262,8 +262,8 @@ func TestSessionMalformed(t *testing.T) {
 	}
 }
 
-// Holds that are attached are kept with every keepalive, until they are detached or
-// end; a keepalive is answered at once.
+// Attached holds are renewed with every keepalive until they are detached or end. A keepalive is answered
+// at once.
 func TestSessionKeeps(t *testing.T) { bothWays(t, testSessionKeeps) }
 
 func testSessionKeeps(t *testing.T, open open) {
@@ -298,7 +298,7 @@ func testSessionKeeps(t *testing.T, open open) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// It is answered with what it brings, or with a pong.
+			// The answer is a renewal or a pong.
 			pong = true
 			for _, r := range m.GetRenewed() {
 				renewed = append(renewed, r.GetIds()...)
@@ -324,7 +324,7 @@ func testSessionKeeps(t *testing.T, open open) {
 		}
 	}
 
-	// Only a client that asks for it has its holds released with the session.
+	// Only a client that asks for it has its holds released at the end of the session.
 	if err := k.Send(&pb.SessionRequest{Close: true, Attach: []*pb.SessionHold{hold(8, token)}}); err != nil {
 		t.Fatal(err)
 	}
@@ -392,7 +392,7 @@ func testSessionDrains(t *testing.T, open open) {
 	})
 }
 
-// A client that sends calls and does not read the answers is not read any more.
+// The node stops reading from a client that sends calls and does not read the answers.
 func TestSessionUnread(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
@@ -435,8 +435,8 @@ func (r refusing) Keep(list []sessionwire.Keep) {
 	}
 }
 
-// A refusal is a hundred times as long as what it refuses, so that a single message
-// could ask for much. It is read as the answers are.
+// A refusal is a hundred times as long as what it refuses, so a single message could cause many bytes of
+// answers. The node reads the message only as fast as the client reads the answers.
 func TestSessionManyRefusals(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -39,7 +39,7 @@ func TestSignIn(t *testing.T) {
 	if got := call("DELETE", "/v1/locks/k?token=1"); got != http.StatusForbidden {
 		t.Errorf("a reader releases with the cookie: %d, want 403", got)
 	}
-	// A token in the header goes before the cookie.
+	// A token in the header takes precedence over the cookie.
 	r := httptest.NewRequest(http.MethodPost, "/v1/mesh/leave", nil)
 	r.AddCookie(cookies[0])
 	r.Header.Set("Authorization", "Bearer "+a.tokens["admin"])

@@ -22,7 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// secured is a listener of connections whose handshake is done, with a client's certificate.
+// secured is a listener of connections after the TLS handshake, with a client's certificate.
 type secured struct {
 	net.Listener
 	cfg *tls.Config
@@ -62,7 +62,7 @@ func listenTLS(t *testing.T) (net.Listener, *tls.Config) {
 	return secured{l, server}, &tls.Config{Certificates: []tls.Certificate{clientCert}, RootCAs: ca.Pool(), ServerName: "localhost"}
 }
 
-// The handlers of gRPC see the client's certificate, and sessions beside it work.
+// Handlers of gRPC calls see the client's certificate, and sessions on the same port work.
 func TestGRPCOverTLS(t *testing.T) {
 	l, cfg := listenTLS(t)
 	seen := make(chan credentials.AuthInfo, 1)
@@ -102,7 +102,7 @@ func TestGRPCOverTLS(t *testing.T) {
 	}
 }
 
-// shownTLS is a node that shows the credentials of a call.
+// shownTLS is a node that exposes the credentials of a call.
 type shownTLS struct {
 	*fakeNode
 	seen chan credentials.AuthInfo
@@ -115,7 +115,7 @@ func (n *shownTLS) Get(ctx context.Context, key string) (sharelock.KeyState, err
 	return n.fakeNode.Get(ctx, key)
 }
 
-// HTTP is spoken in versions 1.1 and 2 over TLS; gRPC and sessions are told that the port is another.
+// The HTTP port serves HTTP/1.1 and 2 over TLS; gRPC clients and sessions are told the right port.
 func TestHTTPOverTLS(t *testing.T) {
 	l, cfg := listenTLS(t)
 	wrong := &sharelock.Error{Err: sharelock.ErrWrongPort, Message: "gRPC is elsewhere"}

@@ -32,8 +32,8 @@ func isHeld(t *testing.T, node *fakeNode, key string) bool {
 	return err == nil
 }
 
-// A grant whose answer cannot be sent, because the client has closed its connection or takes
-// nothing, is released; with a request id of the client's it stays for the retry.
+// A grant whose answer cannot be sent, because the client has closed its connection or does not read, is
+// released. With a client-made request id it stays for the retry.
 func TestHTTPUndelivered(t *testing.T) {
 	for _, tt := range []struct {
 		path, body string
@@ -79,7 +79,7 @@ func (l *leaver) Flush() {
 	l.leave()
 }
 
-// A client that closes its connection at once keeps the lock that it was told it has.
+// A client that closes its connection right after the answer keeps the lock.
 func TestHTTPDeliveredStays(t *testing.T) {
 	for path, body := range map[string]string{"/v1/locks/k": `{}`, "/lock": `{"key":"k"}`} {
 		node := newFake()
@@ -94,8 +94,8 @@ func TestHTTPDeliveredStays(t *testing.T) {
 	}
 }
 
-// A unary call whose context ends while it is granted takes its grant back, unless the client
-// can ask for it again.
+// A unary call whose context ends while it is granted releases its grant, unless the client can ask for it
+// again.
 func TestUnaryUndelivered(t *testing.T) {
 	for _, own := range []string{"", "r"} {
 		node := newFake()
@@ -116,7 +116,7 @@ func TestUnaryUndelivered(t *testing.T) {
 	}
 }
 
-// pipedSession is a session with a server, over a stream whose writes wait for a reader.
+// pipedSession is a session with a server, over a stream whose writes block until they are read.
 func pipedSession(t *testing.T, node Node) *talk {
 	t.Helper()
 	g := NewGRPC(node, Options{})
@@ -132,7 +132,7 @@ func pipedSession(t *testing.T, node Node) *talk {
 		served.Wait()
 	})
 	conn := l.dial()
-	t.Cleanup(func() { _ = conn.Close() }) // a second time is fine
+	t.Cleanup(func() { _ = conn.Close() }) // closing twice is harmless
 	if _, err := conn.Write(sessionwire.AppendHello(nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -142,8 +142,8 @@ func pipedSession(t *testing.T, node Node) *talk {
 	return &talk{t: t, talker: &plainTalk{frame.New(conn, sessionwire.MaxSessionFrame, time.Hour), conn}}
 }
 
-// The grants of a session whose answers stand in its queue when it ends are released; those
-// that were sent stay, and so do those with a request id of the client's.
+// When a session ends, the grants whose answers are still queued are released. Those that were sent stay,
+// and so do those with a client-made request id.
 func TestSessionUndelivered(t *testing.T) {
 	for _, ends := range []string{"closes", "does not read"} {
 		virtual.Test(t, func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestSessionUndelivered(t *testing.T) {
 			}
 			k.send(call(2, "being sent", ""), call(3, "with an id, being sent", "r"))
 			synctest.Wait() // nobody reads the answers
-			// More than one message behind it.
+			// More than one message after it.
 			for i := range uint64(4000) {
 				k.send(call(10+i, fmt.Sprint("queued ", i), ""))
 			}
@@ -195,7 +195,7 @@ func TestSessionUndelivered(t *testing.T) {
 	}
 }
 
-// A grant that is answered when the session has ended is released.
+// A grant that is answered after the end of the session is released.
 func TestSessionAnswerTooLate(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()

@@ -35,7 +35,7 @@ func watching(n *fakeNode) {
 	}
 }
 
-// A browser does not resume from before a reset or a move: the empty id makes it forget its place.
+// A browser must not resume from before a reset or a move: the empty id makes it forget its place.
 func TestEventsForgetThePlace(t *testing.T) {
 	for _, kind := range []sharelock.EventType{sharelock.Reset, sharelock.Moved} {
 		if got := string(httpjson.AppendEvent(nil, &sharelock.Event{Type: kind, Key: "k"})); !strings.HasPrefix(got, "id\nevent: "+string(kind)+"\ndata: ") {
@@ -82,7 +82,7 @@ data: {"key":"k","token":"0","clientId":"","principal":"","mode":"EXCLUSIVE","re
 	}
 }
 
-// What is refused before the first event is answered like any other call.
+// A refusal before the first event is answered like that of any other call.
 func TestEventsRefused(t *testing.T) {
 	node := newFake()
 	h := NewHTTP(node, Options{}).Handler
@@ -127,7 +127,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// A node that stops ends its watches, and a client that goes away leaves nothing behind.
+// A node that stops ends its watches, and a client that disconnects leaves nothing behind.
 func TestWatchEnds(t *testing.T) {
 	node := newFake()
 	node.set(func(n *fakeNode) { n.watchOpen = true })
@@ -153,7 +153,7 @@ func TestWatchEnds(t *testing.T) {
 	}
 }
 
-// A watch shows what the caller may read, and says that there is more.
+// A watch shows only what the caller may read, and says that it is filtered.
 func TestWatchIsFiltered(t *testing.T) {
 	a := newAuthority(t, accessFile, callers[1:]...)
 	node := newFake()
@@ -178,7 +178,7 @@ func TestWatchIsFiltered(t *testing.T) {
 	}
 }
 
-// A watch whose caller may not read any more ends.
+// A watch ends when its caller may no longer read.
 func TestWatchIsRevoked(t *testing.T) {
 	a := newAuthority(t, accessFile, callers[1:]...)
 	node := newFake()
@@ -198,7 +198,7 @@ func TestWatchIsRevoked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stream.Recv(); err != nil { // it has passed the gate
+	if _, err := stream.Recv(); err != nil { // the call has passed the gate
 		t.Fatal(err)
 	}
 	a.write(t, accessFile+"  - {name: nobody, policies: []}\n")

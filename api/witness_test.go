@@ -16,7 +16,7 @@ import (
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// auditTo returns an audit log, and what closes it and returns its lines.
+// auditTo returns an audit log, and a function that closes it and returns its lines.
 func auditTo(t *testing.T, calls bool) (log *audit.Log, lines func() []map[string]string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "audit.log")
@@ -45,8 +45,8 @@ func auditTo(t *testing.T, calls bool) (log *audit.Log, lines func() []map[strin
 	}
 }
 
-// A node without an auth file also tells its audit log what was done, by whom as far as it knows: over
-// HTTP, gRPC and in sessions.
+// A node without an auth file also records in its audit log what was done, and by whom as far as it knows:
+// over HTTP, over gRPC and in sessions.
 func TestAuditWithoutAuth(t *testing.T) {
 	for _, calls := range []bool{false, true} {
 		log, lines := auditTo(t, calls)
@@ -80,7 +80,7 @@ func TestAuditWithoutAuth(t *testing.T) {
 		if w := exchange(t, h, "POST", "/v1/locks/http", `{"clientId":"c"}`, "Origin", "https://evil.example"); w.Code != http.StatusForbidden {
 			t.Fatalf("a page of another origin: %d %s", w.Code, w.Body)
 		}
-		// A header that nobody looks at costs no call.
+		// A header that is not evaluated refuses no call.
 		if w := exchange(t, h, "GET", "/v1/locks/x", "", "Authorization", "nonsense"); w.Code == http.StatusUnauthorized {
 			t.Errorf("a node without an auth file refuses credentials: %s", w.Body)
 		}
@@ -112,7 +112,7 @@ func TestAuditWithoutAuth(t *testing.T) {
 	}
 }
 
-// What administrators do over a stream is in the audit log, too.
+// The audit log records what administrators do over a stream, too.
 func TestAuditOfStreams(t *testing.T) {
 	log, lines := auditTo(t, false)
 	c := dialFake(t, newFake(), Options{Audit: log})

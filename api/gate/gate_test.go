@@ -85,7 +85,7 @@ func (r *rules) enter(g *Gate, name string) context.Context {
 // keyInQuery returns the key of a test's request.
 func keyInQuery(r *http.Request) (string, error) { return r.URL.Query().Get("key"), nil }
 
-// A gate that is nil lets everything pass, and is in no handler's way.
+// A nil gate allows every call and affects no handler.
 func TestNil(t *testing.T) {
 	g := New(Config{})
 	if g != nil || g.Authenticates() || g.Guard(nil, auth.Credentials{}, nil) != nil || g.Trail() != nil {
@@ -252,7 +252,7 @@ func (s *fakeSession) Revoke(allowed func(key string) (bool, error)) { s.allowed
 
 func (s *fakeSession) End(err error) { s.ended = err }
 
-// A session is its first principal's, has what the newest rules allow, and is left alone after Leave.
+// A session belongs to its first principal, has the rights of the newest rules, and is left alone after Leave.
 func TestGuard(t *testing.T) {
 	g, rules := newGate(t)
 	s := &fakeSession{}

@@ -13,7 +13,7 @@ import (
 	"github.com/sgkandale/sharelock/api/remote"
 )
 
-// probed is what a handler found out about a request, after net/http had cancelled its context.
+// probed is what a handler found out about a request whose context net/http had cancelled.
 type probed struct {
 	listens bool
 	counted bool // Before is the writer of the request
@@ -58,7 +58,7 @@ func serve(t *testing.T) (conn *net.TCPConn, entered <-chan struct{}, result <-c
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() }) // a second time is fine
+	t.Cleanup(func() { _ = c.Close() }) // closing twice is harmless
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ func holdAnswers(h *pb.Hold) []proto.Message {
 	return []proto.Message{&pb.AcquireResponse{Hold: h}, &pb.RenewResponse{Hold: h}, &pb.ReleaseResponse{Hold: h}}
 }
 
-// checkEncoding holds encode against protojson, errors too.
+// checkEncoding compares encode with protojson, also its errors.
 func checkEncoding(t *testing.T, m proto.Message) {
 	t.Helper()
 	want, wantErr := encodeAny(m)
@@ -80,7 +80,7 @@ func TestEncodeHold(t *testing.T) {
 	}
 }
 
-// A field that a message gets some day must not be left out quietly.
+// A field that is added to a message later must not be left out silently.
 func TestEncodeHoldKnowsAllFields(t *testing.T) {
 	const known = 14
 	if n := (&pb.Hold{}).ProtoReflect().Descriptor().Fields().Len(); n != known {

@@ -41,7 +41,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// A body that is accepted says the same in both forms of durations.
+// An accepted body means the same with both forms of durations.
 func FuzzDecode(f *testing.F) {
 	f.Add(`{"ttl":"1m","wait":"100ms","metadata":{"a":"b"}}`)
 	f.Add(`{"ttl":"1s"}{}`)
@@ -65,7 +65,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// Zero fields are there, absent messages are not, and there are no spaces, which protojson varies.
+// Zero fields are present, absent messages are not, and there are no spaces, which protojson varies.
 func TestEncode(t *testing.T) {
 	for _, tt := range []struct {
 		m    proto.Message

@@ -17,7 +17,7 @@ import (
 
 var errNeedsTLS = &sharelock.Error{Err: sharelock.ErrWrongPort, Message: "port 1 needs TLS" + strings.Repeat("!", 200)}
 
-// plainRefuser is a port that refuses what has no TLS.
+// plainRefuser is a port that refuses streams without TLS.
 func plainRefuser(t *testing.T) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -59,7 +59,7 @@ func TestPlain(t *testing.T) {
 	if err := sessionwire.ReadWelcome(dial(string(sessionwire.AppendHello(nil)))); !errors.Is(err, sharelock.ErrWrongPort) || !strings.Contains(err.Error(), errNeedsTLS.Message) {
 		t.Errorf("a session: %v", err)
 	}
-	// The request is longer than what is read of it.
+	// The request is longer than what the port reads of it.
 	got, err := io.ReadAll(dial("POST /v1/locks/k HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n" + strings.Repeat("x", 20000)))
 	if err != nil || !strings.HasPrefix(string(got), "HTTP/1.0 400 Bad Request\r\n") || !strings.HasSuffix(string(got), errNeedsTLS.Message+"\n") {
 		t.Errorf("HTTP: %q, %v", got, err)
@@ -91,7 +91,7 @@ func FuzzPlain(f *testing.F) {
 		}()
 		go io.Copy(io.Discard, near) //nolint:errcheck // it ends with the pipe
 		_ = near.SetWriteDeadline(time.Now().Add(5 * time.Second))
-		_, _ = near.Write(data) // the port may have heard enough
+		_, _ = near.Write(data) // the port may have closed it already
 		_ = near.Close()
 		<-done
 	})

@@ -26,7 +26,7 @@ func listen(t *testing.T) (_ net.Listener, dial func(first string) net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() }) // a second time is fine
+	t.Cleanup(func() { _ = l.Close() }) // closing twice is harmless
 	return l, func(first string) net.Conn {
 		t.Helper()
 		conn, err := net.Dial("tcp", l.Addr().String())
@@ -100,7 +100,7 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-// The first Read refuses clients. The bytes of any other peer are returned as they were sent.
+// The first Read refuses clients. The bytes of any other peer are returned unchanged.
 func TestClients(t *testing.T) {
 	l, dial := listen(t)
 	refusing := Clients(l, errElsewhere, nil)
@@ -136,8 +136,8 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// A client with TLS at a port without it reads what is wrong in an alert of its library; whatever
-// is no TLS is told apart by its first byte.
+// A client with TLS at a port without it gets an error of its TLS library. A stream without TLS is
+// recognised by its first byte.
 func TestTLS(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()

@@ -15,7 +15,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/certs"
 )
 
-// certificates makes an authority and some pairs in a folder.
+// certificates creates an authority and some pairs in a folder.
 func certificates(t *testing.T) (dir string, ca *certs.CA) {
 	t.Helper()
 	dir = t.TempDir()
@@ -49,7 +49,7 @@ func writeText(t *testing.T, path, text string) string {
 	return path
 }
 
-// optionsOf returns what a client command makes of its arguments and its environment.
+// optionsOf returns the client options that a client command derives from its arguments and environment.
 func optionsOf(t *testing.T, environ []string, args ...string) (addrs []string, o client.Options, err error) {
 	t.Helper()
 	a := newApp()
@@ -64,7 +64,7 @@ func optionsOf(t *testing.T, environ []string, args ...string) (addrs []string, 
 	return r.options()
 }
 
-// A flag wins over the environment, and that over the context.
+// A flag overrides the environment, and the environment overrides the context.
 func TestAccessPrecedence(t *testing.T) {
 	dir, _ := certificates(t)
 	home := t.TempDir()
@@ -126,7 +126,7 @@ bare: {servers: ["b:1"]}
 	}
 }
 
-// What cannot work is one line, before anything is called.
+// What cannot work is reported in one line, before any call.
 func TestAccessRefuses(t *testing.T) {
 	dir, ca := certificates(t)
 	at := func(name string) string { return filepath.Join(dir, name) }

@@ -14,7 +14,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// newToken makes a token with the command, and returns it with the line for the file.
+// newToken creates a token with the command, and returns it with the line for the file.
 func newToken(t *testing.T, principal string) (token, line string) {
 	t.Helper()
 	a := newApp()
@@ -83,8 +83,8 @@ func TestAuthCheck(t *testing.T) {
 	}
 }
 
-// A real node with an auth file: what the commands may do without a token, with one, and when the
-// file has changed.
+// A real node with an auth file: what the commands may do without a token, with one, and after a change of
+// the file.
 func TestAuthOfANode(t *testing.T) {
 	token, line := newToken(t, "ci")
 	text := "policies:\n  ci: [{keys: [\"ci/\"], verbs: [acquire, read]}]\nprincipals:\n" + strings.Replace(line, "policies: []", "policies: [ci]", 1)

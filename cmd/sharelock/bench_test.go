@@ -68,7 +68,7 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// benchUntil runs a load until the mesh has got a number of calls, and interrupts it.
+// benchUntil runs a load until the mesh has received a number of calls, and interrupts it.
 func benchUntil(t *testing.T, m *fakeMesh, a *testApp, calls int, args ...string) {
 	t.Helper()
 	done := make(chan struct{})
@@ -91,7 +91,7 @@ func TestBenchErrors(t *testing.T) {
 	}
 }
 
-// A run that comes to its end is a success, unless it got nothing.
+// A run that ends by itself is a success, unless no lock was acquired.
 func TestBenchEnds(t *testing.T) {
 	m := startMesh(t)
 	m.refuse(sharelock.ErrQuota)

@@ -17,16 +17,16 @@ import (
 	"time"
 )
 
-// What scripts/cron says.
+// Settings from scripts/cron.
 const (
-	// cronEnv is short or full; without it nothing is done.
+	// cronEnv is short or full; without it the test is skipped.
 	cronEnv = "SHARELOCK_CRON"
 	// cronBinaryEnv is the path of sharelock.
 	cronBinaryEnv = "SHARELOCK_CRON_BINARY"
 )
 
 const (
-	// cronSlot is the time between two starts of a job, and cronSkew how far apart hosts start it.
+	// cronSlot is the time between two starts of a job. cronSkew bounds the difference between the starts on different hosts.
 	cronSlot = 20 * time.Second
 	cronSkew = time.Second
 )
@@ -38,18 +38,18 @@ type cronJob struct {
 	args []string
 	// takes is how long CMD runs, in seconds.
 	takes string
-	// once: one host runs it in each slot, and the others do not wait. Otherwise all run it, one
-	// after the other.
+	// once: one host runs it in each slot, and the others do not wait. Otherwise all hosts run it, one after
+	// the other.
 	once bool
 }
 
 var cronJobs = []cronJob{
-	// It outlasts what hosts start apart, and a change of view, so no host finds it done.
+	// It takes longer than the skew and a change of view, so no host finds it finished.
 	{name: "nightly", args: []string{"-n", "-E", "0"}, takes: "9", once: true},
 	{name: "rotate", args: []string{"--wait", "1m"}, takes: "0.5"},
 }
 
-// cronCommand notes when it starts and ends, and whether another runs.
+// cronCommand logs when it starts and ends, and whether another one runs.
 const cronCommand = `echo "$0 start" >>"$LOG"; mkdir "$RUNS" || echo "$0 overlaps" >>"$LOG"
 sleep "$1"; rmdir "$RUNS"; echo "$0 end" >>"$LOG"`
 
@@ -64,9 +64,9 @@ type crontab struct {
 	starts int      // guarded by mu
 }
 
-// TestCron runs jobs under sharelock lock as cron starts them, on three hosts at about the same
-// time, while the nodes restart in turn, every third by kill -9: of each job, one host's, or all,
-// run once in each slot, and no two at once.
+// TestCron runs jobs under sharelock lock as cron starts them, on three hosts at about the same time, while
+// the nodes restart in turn, every third by kill -9. Each job must run once in each slot, on one host or on
+// each, and never twice at the same time.
 func TestCron(t *testing.T) {
 	mode := os.Getenv(cronEnv)
 	if mode == "" {
@@ -109,14 +109,14 @@ func (c *crontab) start(slot int) {
 		for host := range c.nodes {
 			skew := rand.N(cronSkew)
 			c.work.Go(func() {
-				time.Sleep(skew) // cron's own
+				time.Sleep(skew) // as cron does
 				c.run(job, slot, host)
 			})
 		}
 	}
 }
 
-// run is one start of a job on one host, whose own node is asked first.
+// run starts a job once on one host, whose own node is asked first.
 func (c *crontab) run(job cronJob, slot, host int) {
 	var servers []string
 	for i := range c.nodes {
@@ -159,7 +159,7 @@ func (c *crontab) restart(r *rehearsal, over <-chan struct{}, rest time.Duration
 	}
 }
 
-// check looks at what the runs of a job have noted, and returns how many there were.
+// check examines what the runs of a job have logged, and returns how many runs there were.
 func (c *crontab) check(t *testing.T, job cronJob, slots int) (runs int) {
 	t.Helper()
 	text, err := os.ReadFile(c.log(job))

@@ -13,16 +13,16 @@ import (
 	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
-// A documentBlock says what becomes of one shell block of the README or of a page in docs.
+// A documentBlock says how one shell block of the README or of a page in docs is tested.
 type documentBlock struct {
 	page, part string // part is a part of the block's text
 	// elsewhere says why TestDocsRun does not run the block.
 	elsewhere string
 	// replace has pairs of an old and a new text, for what would take long or does not exist here.
 	replace []string
-	// want is in the output, in this order.
+	// want lists texts that the output contains, in this order.
 	want []string
-	// endless: each line is a command that goes on until it is stopped.
+	// endless: each line is a command that runs until it is stopped.
 	endless bool
 }
 
@@ -63,8 +63,8 @@ var documentBlocks = []documentBlock{
 	{page: "docs/clients.md", part: "go run ./cmd/example_grpc", replace: []string{"go run", "cd \"$ROOT\" && go run"}, want: []string{"lock:   Acquired", "lock:   acquired"}},
 }
 
-// Every shell block of the README and of docs is either run against a mesh of three nodes, as it is printed
-// but for ports and times, or the table above says why not.
+// Every shell block of the README and of docs either runs against a mesh of three nodes, as printed except
+// for ports and times, or the table above says why not.
 func TestDocsRun(t *testing.T) {
 	for _, tool := range []string{"curl", "go"} {
 		if _, err := exec.LookPath(tool); err != nil {

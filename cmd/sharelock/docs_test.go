@@ -44,7 +44,7 @@ func documents(t *testing.T) map[string]string {
 	return found
 }
 
-// Every sharelock command that a document shows exists, and so do its flags.
+// Every sharelock command in a document exists, and so do its flags.
 func TestDocsCommands(t *testing.T) {
 	checked := 0
 	inline := regexp.MustCompile("`(sharelock [^`\n]+)`")
@@ -72,10 +72,10 @@ func TestDocsCommands(t *testing.T) {
 	}
 }
 
-// known reports what a command line names that the program does not have, up to the command that it
-// is to run.
+// known returns an error for anything in a command line that the program does not have. It stops at the
+// command that is to be run.
 func known(root *cobra.Command, words []string) error {
-	// The sentinel is a process that sharelock lock starts, and shows as this in the list of processes.
+	// The sentinel is a process that sharelock lock starts; process lists show it like this.
 	if strings.HasPrefix(words[0], "-") || words[0] == "…" || words[0] == "sentinel" {
 		return nil
 	}
@@ -100,7 +100,7 @@ func known(root *cobra.Command, words []string) error {
 	return nil
 }
 
-// The README's five minutes go as printed, at a mesh whose ports are not the usual ones.
+// The README's five minutes work as printed, at a mesh with other ports.
 func TestReadme(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("curl is not installed")

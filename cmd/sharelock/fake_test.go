@@ -30,19 +30,19 @@ type fakeMesh struct {
 	mu    sync.Mutex
 	token uint64
 	held  map[string]*sharelockv1.Hold
-	// queued holds the request ids of calls that wait; a key's end wakes them all.
+	// queued holds the request ids of waiting calls. The end of a hold wakes them all.
 	queued map[string]bool
 	woken  chan struct{}
-	// cut fails every call as a node without a quorum does.
+	// cut makes every call fail as at a node without a quorum.
 	cut bool
 	// maxWait is the maximum wait; 0 means no limit. Current waits end when waitsEnd is closed.
 	maxWait  time.Duration
 	waitsEnd chan struct{}
 	// refusal, if set, is the answer to every Acquire.
 	refusal error
-	// seen are the calls, without what changes from run to run.
+	// seen lists the calls, without the parts that change from run to run.
 	seen []string
-	// changed is closed and made anew at every call.
+	// changed is closed and replaced at every call.
 	changed chan struct{}
 	// lists are the pages of List.
 	lists []*sharelockv1.ListResponse
@@ -124,7 +124,7 @@ func describeCall(req any) string {
 	}
 }
 
-// calls are the calls so far.
+// calls returns the calls so far.
 func (m *fakeMesh) calls() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -149,7 +149,7 @@ func (m *fakeMesh) await(t *testing.T, n int) {
 	}
 }
 
-// take gives a key to somebody else.
+// take grants a key to another client.
 func (m *fakeMesh) take(key, client string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -218,8 +218,8 @@ func (m *fakeMesh) grant(req *sharelockv1.AcquireRequest) *sharelockv1.Hold {
 func (m *fakeMesh) Acquire(ctx context.Context, req *sharelockv1.AcquireRequest) (*sharelockv1.AcquireResponse, error) {
 	came := time.Now()
 	for {
-		// A late send of a request that its client has given up, and cleaned up after, is
-		// granted by no mesh (Q2).
+		// No mesh grants a late send of a request that its client has given up and cleaned up after
+		// (Q2).
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -336,7 +336,7 @@ func (m *fakeMesh) Get(_ context.Context, req *sharelockv1.GetRequest) (*sharelo
 	return &sharelockv1.GetResponse{Lock: scriptedLock(req.Key)}, nil
 }
 
-// scriptedLock is a lock with a bit of everything in it, some of it hostile.
+// scriptedLock is a lock with every kind of content, some of it hostile.
 func scriptedLock(key string) *sharelockv1.Lock {
 	return &sharelockv1.Lock{
 		Key: key, Partition: 17, Owner: "a", Epoch: 59712345, HoldCount: 2, WaiterCount: 1,

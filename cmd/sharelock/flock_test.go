@@ -18,7 +18,7 @@ import (
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
-// Every call is made of sharelock flock and of flock(1): exit codes and output are the same.
+// Every call is made with sharelock flock and with flock(1): exit codes and output are the same.
 func TestFlockBesideFlock(t *testing.T) {
 	flock, err := exec.LookPath("flock")
 	if err != nil {
@@ -94,7 +94,7 @@ func TestFlockBesideFlock(t *testing.T) {
 			name := call
 			if held {
 				name += " (held)"
-				// Only what does not wait for ever.
+				// Only calls that do not wait for ever.
 				if !strings.Contains(call, "-n") && !strings.Contains(call, "-w") || strings.Contains(call, "FILE -n") || strings.Contains(call, "-- x") {
 					continue
 				}
@@ -141,7 +141,7 @@ func isExit(err error) bool {
 	return ok
 }
 
-// What flock(1) can and the mesh cannot is said.
+// What flock(1) supports and the mesh does not is refused with an error.
 func TestFlockRefused(t *testing.T) {
 	for _, test := range []struct {
 		args []string
@@ -198,7 +198,7 @@ func TestFlockAcquires(t *testing.T) {
 	oneLineOf(t, a)
 }
 
-// The wait of flock(1) has no end; that of the mesh has. It is asked again.
+// The wait of flock(1) is unlimited, that of the mesh is limited. So the lock is requested again.
 func TestFlockWaits(t *testing.T) {
 	m := startMesh(t)
 	m.take("k", "somebody")

@@ -16,8 +16,7 @@ import (
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/job"
 )
 
-// Every signal that a process can handle is CMD's, once, and none of them is the end of this
-// process alone.
+// Every signal that a process can handle reaches CMD, once, and none of them ends only this process.
 func TestLockForwardsAll(t *testing.T) {
 	for _, sig := range job.Forwarded() {
 		switch sig {
@@ -45,8 +44,8 @@ func TestLockForwardsAll(t *testing.T) {
 	}
 }
 
-// Without a shell, as under ssh(1) with a command, only the process that leads the session is told
-// when the terminal hangs up: CMD hears of it, and the lock is released.
+// Without a shell, as under ssh(1) with a command, only the process that leads the session is told when
+// the terminal hangs up. CMD gets the signal, and the lock is released.
 func TestLockHangUp(t *testing.T) {
 	for _, c := range []*contender{sharelockContender(t), flockContender(t)} {
 		t.Run(c.name, func(t *testing.T) {

@@ -30,7 +30,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// TestHostileClient is the process of the hostile client, or of the honest one, of TestHostile.
+// TestHostileClient is run as the process of the hostile client, or of the honest one, of TestHostile.
 func TestHostileClient(t *testing.T) {
 	text := os.Getenv(orderEnv)
 	if text == "" {
@@ -62,12 +62,11 @@ func TestHostileClient(t *testing.T) {
 	}
 }
 
-// connections is how many connections it has to every node: enough to fill all the room for
-// request ids that are over, of which each may fill an eighth.
+// connections is how many connections it has to every node: enough to use up all room for finished request
+// ids, of which each connection may use an eighth.
 const connections = 3
 
-// villain is a client that takes what it is given: calls of the API, over connections to
-// every node.
+// villain is a client that uses whatever it is allowed: calls of the API, over connections to every node.
 type villain struct {
 	t     *testing.T
 	addrs []string
@@ -132,7 +131,7 @@ func pauseFor(ctx context.Context, d time.Duration) {
 	}
 }
 
-// node is the next node; the calls go to all in turn.
+// node returns the next node; calls use all nodes in turn.
 func (v *villain) node() sharelockv1.LockServiceClient {
 	return v.nodes[int(v.next.Add(1))%len(v.nodes)]
 }
@@ -153,7 +152,7 @@ func (v *villain) did(bytes int, err error) error {
 	return err
 }
 
-// acquire is one call, which waits for as long as it says.
+// acquire makes one call, which waits for as long as the request says.
 func (v *villain) acquire(ctx context.Context, r *sharelockv1.AcquireRequest) (*sharelockv1.Hold, error) {
 	size := len(r.GetKey()) + len(r.GetRequestId()) + len(r.GetClientId())
 	for k, m := range r.GetMetadata() {
@@ -164,12 +163,12 @@ func (v *villain) acquire(ctx context.Context, r *sharelockv1.AcquireRequest) (*
 }
 
 func (v *villain) release(ctx context.Context, h *sharelockv1.Hold) {
-	// It does not say that the id was sent once: so the id is remembered (Q2).
+	// The call does not say that the id was sent only once, so the id is remembered (Q2).
 	_, err := v.node().Release(ctx, &sharelockv1.ReleaseRequest{Key: h.GetKey(), Token: h.GetToken()})
 	v.did(len(h.GetKey())+8, err) //nolint:errcheck // counted
 }
 
-// most is metadata of the largest size.
+// most returns metadata of the maximum size.
 func most() map[string]string {
 	return map[string]string{"x": strings.Repeat("y", sharelock.MaxMetadataBytes-1)}
 }
@@ -181,7 +180,7 @@ func request(key string) *sharelockv1.AcquireRequest {
 	}
 }
 
-// doItsWorst does everything that its rights allow, all at once.
+// doItsWorst does everything that its rights allow, all at the same time.
 func (v *villain) doItsWorst(ctx context.Context) {
 	// Partitions in which innocent clients have locks.
 	ids, metadata := beside(0, "hostile/ids", 64), beside(1, "hostile/metadata", 10000)
@@ -203,13 +202,13 @@ func (v *villain) doItsWorst(ctx context.Context) {
 	v.all(ctx, tasks)
 }
 
-// task is something that so many workers do again and again.
+// task is something that a number of workers do repeatedly.
 type task struct {
 	workers int
 	do      func(ctx context.Context, worker, round int)
 }
 
-// all does all tasks at once, within the share of the processors.
+// all runs all tasks at the same time, within the share of the processors.
 func (v *villain) all(ctx context.Context, tasks []task) {
 	var work sync.WaitGroup
 	for _, task := range tasks {
@@ -225,11 +224,11 @@ func (v *villain) all(ctx context.Context, tasks []task) {
 	work.Wait()
 }
 
-// partitions is how many the mesh has, by default.
+// partitions is the default number of partitions.
 const partitions = 1024
 
-// beside returns keys in the partition of the lock that an innocent client holds. Anybody can
-// compute where a key is.
+// beside returns keys in the partition of the lock that an innocent client holds. Anyone can compute the
+// partition of a key.
 func beside(innocent int, name string, n int) (keys []string) {
 	partition := ring.PartitionOf(heldKey(innocent), partitions)
 	for i := 0; len(keys) < n; i++ {
@@ -240,8 +239,8 @@ func beside(innocent int, name string, n int) (keys []string) {
 	return keys
 }
 
-// ids has as many request ids remembered as it can, all in one partition: those of locks that
-// it gives back, and of requests that it gives up and nobody has seen.
+// ids makes one partition remember as many request ids as possible: those of locks that it releases, and
+// of unknown requests that it gives up.
 func (v *villain) ids(ctx context.Context, key string, round int) {
 	r := request(key)
 	if round%3 == 0 {
@@ -249,21 +248,20 @@ func (v *villain) ids(ctx context.Context, key string, round int) {
 		v.did(len(key)+len(r.GetClientId())+len(r.GetRequestId()), err) //nolint:errcheck // counted
 		return
 	}
-	r.Ttl = durationpb.New(time.Second) // one whose answer is lost is free again soon
+	r.Ttl = durationpb.New(time.Second) // a lock whose answer is lost is free again soon
 	if h, err := v.acquire(ctx, r); err == nil {
 		v.release(ctx, h)
 	}
 }
 
-// metadata holds many locks of one partition with as many bytes as it can, and leaves them to
-// their TTL.
+// metadata holds many locks of one partition with as many bytes as possible, and lets them expire.
 func (v *villain) metadata(ctx context.Context, key string) {
 	r := request(key)
 	r.Metadata = most()
 	v.acquire(ctx, r) //nolint:errcheck // counted
 }
 
-// semaphore has as many holders of one key as it can, and reads them all.
+// semaphore adds as many holders to one key as possible, and reads them all.
 func (v *villain) semaphore(ctx context.Context, key string, round int) {
 	r := request(key)
 	r.Slots, r.Metadata = sharelock.MaxSlots, most()
@@ -289,7 +287,7 @@ func (v *villain) waiter(ctx context.Context, worker, round int) {
 	}
 }
 
-// sessions opens one session after the other, takes locks in it and ends it.
+// sessions opens one session after the other, acquires locks in it and closes it.
 func (v *villain) sessions(ctx context.Context, worker, round int) {
 	c, err := client.Dial(ctx, v.addrs, client.Options{ClientID: "hostile"})
 	if v.did(0, err) != nil {
@@ -320,7 +318,7 @@ func (v *villain) lists(ctx context.Context, _, _ int) {
 	}
 }
 
-// watch follows all its keys, or those with a prefix of its own, and reads a few events only.
+// watch watches all its keys, or those with a prefix of its own, and reads only a few events.
 func (v *villain) watch(ctx context.Context, worker, round int) {
 	r := &sharelockv1.WatchRequest{Prefix: "hostile/"}
 	if worker%10 > 0 {
@@ -337,8 +335,8 @@ func (v *villain) watch(ctx context.Context, worker, round int) {
 	}
 }
 
-// behave acquires and releases locks, at the hostile client's rate of calls and bytes. It renews
-// them, too, if the bytes are more than an acquire of every two calls may have.
+// behave acquires and releases locks, at the hostile client's rates of calls and bytes. It also renews
+// them, if the bytes are more than an acquire can contain.
 func (v *villain) behave(ctx context.Context, o order) {
 	const workers = 32
 	// Keys, ids and tokens take about 100 bytes in an acquire and a release, and 20 in a renewal.
@@ -348,7 +346,7 @@ func (v *villain) behave(ctx context.Context, o order) {
 	}
 	meta := map[string]string{"x": strings.Repeat("y", max(bytes, 0))}
 	var due atomic.Int64
-	// awaitTurn waits until the next call of all is due.
+	// awaitTurn waits until the next call of all workers is due.
 	awaitTurn := func() {
 		at := time.Duration(float64(due.Add(1)) / o.Rate * float64(time.Second))
 		pauseFor(ctx, at-time.Since(v.began))
@@ -357,7 +355,7 @@ func (v *villain) behave(ctx context.Context, o order) {
 	for worker := range workers {
 		work.Go(func() {
 			for round := 0; ctx.Err() == nil; round++ {
-				// A key whose release a restart has cut off is held for its TTL, so no key is used again.
+				// A key whose release a restart has cut off stays held for its TTL, so no key is used twice.
 				r := request(fmt.Sprintf("honest/%d/%d", worker, round))
 				r.ClientId, r.Metadata, r.Wait = "honest", meta, durationpb.New(10*time.Second)
 				awaitTurn()

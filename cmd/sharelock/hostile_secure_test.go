@@ -26,12 +26,12 @@ import (
 	"github.com/sgkandale/sharelock/internal/certs"
 )
 
-// mostMemory bounds what a node takes beside a stranger, in bytes.
+// mostMemory bounds the memory of a node beside a stranger, in bytes.
 const mostMemory = 1 << 30
 
-// TestHostileSecure is TestHostile with certificates and an auth file, beside a stranger: one without
-// credentials, who opens handshakes and connections, half and whole, guesses tokens, and shows huge
-// certificates. Beside it the innocent clients must fare as beside an honest one.
+// TestHostileSecure is TestHostile with certificates and an auth file, beside a stranger without
+// credentials. The stranger opens handshakes and connections, half and whole, guesses tokens, and shows
+// huge certificates. The innocent clients must fare as well as beside an honest one.
 func TestHostileSecure(t *testing.T) {
 	mode := os.Getenv(hostileEnv)
 	if mode == "" {
@@ -63,7 +63,7 @@ func TestHostileSecure(t *testing.T) {
 	}
 }
 
-// guarded is what the nodes and the clients of a mesh with certificates and an auth file need.
+// guarded has what the nodes and the clients of a mesh with certificates and an auth file need.
 type guarded struct {
 	dir   string
 	token string
@@ -90,7 +90,7 @@ func newGuarded(t *testing.T) *guarded {
 	return g
 }
 
-// besides is besides in a mesh with certificates.
+// besides is the function besides in a mesh with certificates.
 func (g *guarded) besides(t *testing.T, o order, rest time.Duration) noticed {
 	t.Helper()
 	if o.CA = filepath.Join(g.dir, "ca.pem"); o.Role == "honest" {
@@ -121,7 +121,7 @@ func (g *guarded) besides(t *testing.T, o order, rest time.Duration) noticed {
 	})
 }
 
-// peak returns the most memory that a process has taken, in bytes; 0 is unknown.
+// peak returns the maximum memory of a process so far, in bytes; 0 means unknown.
 func peak(p *proc) int64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
@@ -136,7 +136,7 @@ func peak(p *proc) int64 {
 	return n << 10
 }
 
-// dialOptions are those of the gRPC connections of an order.
+// dialOptions returns those of the gRPC connections of an order.
 func (o order) dialOptions(t *testing.T) []grpc.DialOption {
 	t.Helper()
 	pem, err := os.ReadFile(o.CA)
@@ -154,11 +154,10 @@ func (o order) dialOptions(t *testing.T) []grpc.DialOption {
 	return options
 }
 
-// strangersHost dials from another address than the innocent clients have: what is bounded is bounded for
-// each host.
+// strangersHost dials from another address than the innocent clients, because bounds apply to each host.
 var strangersHost = net.Dialer{Timeout: time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 254, 254, 254)}}
 
-// strangersWeb makes calls over HTTP, and trusts everybody.
+// strangersWeb returns an HTTP client that accepts every certificate.
 func strangersWeb(t *testing.T) *http.Client {
 	t.Helper()
 	c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
@@ -176,7 +175,7 @@ func (b bearerToken) GetRequestMetadata(context.Context, ...string) (map[string]
 }
 func (bearerToken) RequireTransportSecurity() bool { return true }
 
-// intrude does what somebody without credentials can do, all at once.
+// intrude does what a caller without credentials can do, all at the same time.
 func (v *villain) intrude(ctx context.Context) {
 	huge := hugeCertificate(v.t)
 	loose := func() *tls.Config { return &tls.Config{InsecureSkipVerify: true} } //nolint:gosec // it trusts nobody anyway
@@ -193,7 +192,7 @@ func (v *villain) intrude(ctx context.Context) {
 	})
 }
 
-// port is one of the ports of the nodes, in turn.
+// port returns one of the ports of the nodes, in turn.
 func (v *villain) port(round int) string {
 	host, _, _ := net.SplitHostPort(v.addrs[round%len(v.addrs)]) //nolint:errcheck // the test has made it
 	return net.JoinHostPort(host, []string{"50051", "50052", "50053"}[round/len(v.addrs)%3])
@@ -208,7 +207,7 @@ func (v *villain) dial(ctx context.Context, round int) (net.Conn, error) {
 	return conn, v.did(64, err)
 }
 
-// handshake does a whole handshake, and says nothing more.
+// handshake does a whole handshake and sends nothing more.
 func (v *villain) handshake(ctx context.Context, round int, c *tls.Config) {
 	conn, err := v.dial(ctx, round)
 	if err != nil {
@@ -219,7 +218,7 @@ func (v *villain) handshake(ctx context.Context, round int, c *tls.Config) {
 	v.did(2000, tls.Client(conn, c).HandshakeContext(ctx)) //nolint:errcheck // counted
 }
 
-// halfOpen begins a handshake, and lets the node wait.
+// halfOpen begins a handshake and lets the node wait.
 func (v *villain) halfOpen(ctx context.Context, worker, round int) {
 	conn, err := v.dial(ctx, worker+round)
 	if err != nil {
@@ -233,7 +232,7 @@ func (v *villain) halfOpen(ctx context.Context, worker, round int) {
 	}
 }
 
-// guess makes calls with tokens that nobody has given it.
+// guess makes calls with random tokens.
 func (v *villain) guess(ctx context.Context, worker, round int) {
 	host, _, _ := net.SplitHostPort(v.addrs[round%len(v.addrs)]) //nolint:errcheck // the test has made it
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("https://%s:50051/v1/locks/stranger%%2F%d", host, worker), strings.NewReader(`{"clientId":"x"}`))
@@ -256,7 +255,7 @@ func (v *villain) guess(ctx context.Context, worker, round int) {
 	}
 }
 
-// guessOverGRPC is guess with gRPC calls.
+// guessOverGRPC is guess over gRPC.
 func (v *villain) guessOverGRPC(ctx context.Context, worker, _ int) {
 	if _, err := v.acquire(ctx, request(fmt.Sprintf("stranger/%d", worker))); err == nil {
 		v.mu.Lock()
@@ -265,7 +264,7 @@ func (v *villain) guessOverGRPC(ctx context.Context, worker, _ int) {
 	}
 }
 
-// hugeCertificate is a certificate with as many names as fit into a handshake, and some more.
+// hugeCertificate returns a certificate with more names than fit into a handshake.
 func hugeCertificate(t *testing.T) tls.Certificate {
 	t.Helper()
 	ca, err := certs.NewCA()

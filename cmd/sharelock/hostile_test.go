@@ -22,9 +22,9 @@ import (
 	"github.com/sgkandale/sharelock/internal/workload"
 )
 
-// What scripts/hostile says.
+// Settings from scripts/hostile.
 const (
-	// hostileEnv is short or full; without it nothing is done.
+	// hostileEnv is short or full; without it the test is skipped.
 	hostileEnv = "SHARELOCK_HOSTILE"
 	// hostileBinaryEnv is the path of sharelock.
 	hostileBinaryEnv = "SHARELOCK_HOSTILE_BINARY"
@@ -34,20 +34,20 @@ const (
 
 const (
 	innocents = 300
-	// innocentRest is how long an innocent client rests between its acquires.
+	// innocentRest is how long an innocent client pauses between its acquires.
 	innocentRest = 2 * time.Second
-	// mostSlower bounds the innocents' p99 beside the hostile client, in terms of that beside
-	// an honest one.
+	// mostSlower bounds the innocents' p99 beside the hostile client, as a multiple of that beside an
+	// honest one.
 	mostSlower = 3
-	// sameRate is how near the honest client's rates must come to those of the hostile one.
+	// sameRate is how close the honest client's rates must come to those of the hostile one.
 	sameRate = 0.9
-	// mostShare bounds the processors that the hostile client uses itself.
+	// mostShare bounds the processors that the hostile client itself uses.
 	mostShare = 0.5
 )
 
-// TestHostile runs one client that does its worst within its rights beside innocent ones,
-// while the nodes restart in turn; then an honest client of the same rate in calls and bytes. It
-// says what the innocent clients notice.
+// TestHostile runs one client that does the worst that its rights allow, beside innocent ones, while the
+// nodes restart in turn. Then it runs an honest client with the same rates of calls and bytes instead. It
+// compares what the innocent clients notice.
 func TestHostile(t *testing.T) {
 	mode := os.Getenv(hostileEnv)
 	if mode == "" {
@@ -74,7 +74,7 @@ func TestHostile(t *testing.T) {
 	if worst.failed+usual.failed > 0 {
 		t.Errorf("innocent requests failed: %d beside the hostile client, %d beside the honest one", worst.failed, usual.failed)
 	}
-	// The honest client makes as many calls, with as many bytes, or the comparison says nothing.
+	// The honest client must make as many calls, with as many bytes, or the comparison says nothing.
 	for what, rates := range map[string][2]float64{
 		"calls": {worst.client.rate(), usual.client.rate()},
 		"bytes": {worst.client.byteRate(), usual.client.byteRate()},
@@ -88,16 +88,16 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// noticed is what one part showed.
+// noticed holds the measurements of one part.
 type noticed struct {
 	client         summary
-	share          float64 // processors that the client used
+	share          float64 // number of processors that the client used
 	restarts       int
 	lost, failed   int
 	full           int64
 	p50, p99, most time.Duration
 	asked          uint64
-	// memory is the most that a node has taken, in bytes.
+	// memory is the maximum memory of a node, in bytes.
 	memory int64
 }
 
@@ -109,14 +109,14 @@ func (o noticed) String() string {
 		o.p50.Round(time.Microsecond), o.p99.Round(time.Microsecond), o.most.Round(time.Millisecond))
 }
 
-// besides runs innocent clients beside the one of the order, in a mesh of their own, while
-// the nodes restart in turn with a rest between.
+// besides runs innocent clients and the client of the order, in a new mesh, while the nodes restart in
+// turn with pauses.
 func besides(t *testing.T, o order, rest time.Duration) noticed {
 	t.Helper()
 	return besidesIn(t, o, rest, func(*rehearsal) {})
 }
 
-// besidesIn is besides in a mesh that is prepared in some way before it starts.
+// besidesIn is besides in a mesh that prepare changes before it starts.
 func besidesIn(t *testing.T, o order, rest time.Duration, prepare func(r *rehearsal)) (out noticed) {
 	t.Helper()
 	r := newRehearsal(t, 3, "")
@@ -146,7 +146,7 @@ func besidesIn(t *testing.T, o order, rest time.Duration, prepare func(r *rehear
 }
 
 // restartInTurn stops and starts one node after the other until the client has ended. It returns how
-// often, and the most memory that a node had taken before.
+// often, and the maximum memory that a node had before a restart.
 func restartInTurn(r *rehearsal, nodes []*proc, ended <-chan error, rest time.Duration) (n int, memory int64) {
 	for ; ; n++ {
 		select {
@@ -168,8 +168,8 @@ func restartInTurn(r *rehearsal, nodes []*proc, ended <-chan error, rest time.Du
 	}
 }
 
-// crowd is the innocent clients: each holds one lock all the time, and takes and gives
-// back another one now and then.
+// crowd holds the innocent clients: each holds one lock all the time, and acquires and releases another one
+// now and then.
 type crowd struct {
 	t       *testing.T
 	clients []*client.Client
@@ -177,7 +177,7 @@ type crowd struct {
 	stop    chan struct{}
 	work    sync.WaitGroup
 	took    workload.Histogram
-	// full counts the requests for keys in partitions that had no room.
+	// full counts the requests for keys in partitions without room.
 	full atomic.Int64
 
 	mu     sync.Mutex
@@ -201,12 +201,12 @@ func newInnocents(t *testing.T, r *rehearsal, nodes []*proc) *crowd {
 	return c
 }
 
-// heldKey is the lock that an innocent client holds all the time.
+// heldKey returns the key of the lock that an innocent client holds all the time.
 func heldKey(i int) string { return fmt.Sprintf("innocent/held/%d", i) }
 
 func (c *crowd) of(i int) *client.Client { return c.clients[i%len(c.clients)] }
 
-// live is one client's work besides its held lock.
+// live runs one client's work besides its held lock.
 func (c *crowd) live(i int) {
 	key := fmt.Sprintf("innocent/now/%d", i)
 	rest := time.NewTimer(innocentRest * time.Duration(i) / innocents) // so that they spread
@@ -237,7 +237,7 @@ func (c *crowd) live(i int) {
 	}
 }
 
-// end counts what was lost, by the word of the clients and of the mesh.
+// end counts the lost locks, as the clients and the mesh report them.
 func (c *crowd) end(out *noticed) {
 	close(c.stop)
 	c.work.Wait()
@@ -257,7 +257,7 @@ func (c *crowd) end(out *noticed) {
 	}
 }
 
-// order is what the one client is to do, in a process of its own.
+// order says what the one client has to do, in a process of its own.
 type order struct {
 	Role   string // hostile, stranger or honest
 	Addrs  []string
@@ -266,12 +266,12 @@ type order struct {
 	// Rate and Bytes are an honest client's calls per second, and bytes of metadata in each.
 	Rate  float64
 	Bytes int
-	// CA and Token are the file of the authority and the token of an honest client, in a mesh that has
+	// CA and Token are the file of the authority and the token of an honest client, if the mesh uses
 	// them.
 	CA, Token string
 }
 
-// summary is what it did.
+// summary says what the client did.
 type summary struct {
 	Role         string
 	Calls, Bytes int64

@@ -15,11 +15,11 @@ import (
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
-// story is what a user does at a terminal. It must go the same way with sharelock lock and
-// with flock(1).
+// story is what a user does at a terminal. It must have the same result with sharelock lock and with
+// flock(1).
 type story struct {
 	name string
-	// script is run by a shell with job control; LOCK is what comes before a command.
+	// script is run by a shell with job control. LOCK stands for the words before a command.
 	script string
 	tell   func(t *testing.T, tty *screen)
 }
@@ -72,7 +72,7 @@ var stories = []story{
 	{"Ctrl-Z in a script that does not read", `sh -c 'LOCK sh -c "echo \"up \$\$.\"; read f <\"\$0\"; echo done." FILE; echo "then $?."'; echo "back."; read go; fg >/dev/null; echo "over."`, func(t *testing.T, tty *screen) {
 		pid := numberAfter(t, tty, "up ")
 		tty.typed(t, "\x1a")
-		// The shell may be back before sharelock has stopped.
+		// The shell may continue before sharelock has stopped.
 		tty.until(t, "back.")
 		tty.typed(t, "go\n")
 		letGo(t, tty.file)
@@ -157,15 +157,14 @@ var stories = []story{
 	}},
 }
 
-// reader waits until CMD, which leads a process group, has the terminal and reads it. A
-// Ctrl-Z that is typed while CMD is given the terminal, and so is continued, is lost, as
-// it is at any shell's fg.
+// reader waits until CMD, which leads a process group, has the terminal and reads it. A Ctrl-Z that is
+// typed while CMD is given the terminal, and so is continued, is lost, as at any shell's fg.
 func (s *screen) reader(t *testing.T, pid int) {
 	t.Helper()
 	eventually(t, "CMD to read the terminal", func() bool { return s.foreground(t) == groupOf(pid) && state(pid) == "S" })
 }
 
-// foreground is the process group that has the terminal.
+// foreground returns the process group that has the terminal.
 func (s *screen) foreground(t *testing.T) (group int) {
 	t.Helper()
 	raw, err := s.tty.SyscallConn()
@@ -178,7 +177,7 @@ func (s *screen) foreground(t *testing.T) (group int) {
 	return group
 }
 
-// groupOf is the process group of a process.
+// groupOf returns the process group of a process.
 func groupOf(pid int) int {
 	group, err := unix.Getpgid(pid)
 	if err != nil {
@@ -224,7 +223,7 @@ func tell(t *testing.T, s story, c *contender) {
 	} else {
 		inner[1] += "2"
 	}
-	// Within the quotes of an inner sh -c there are no others.
+	// An inner sh -c is in quotes, so its words must not contain quotes.
 	plainly := func(words []string) string { return strings.Join(words, " ") }
 	script := strings.NewReplacer("LOCK2", plainly(inner), "LOCK", plainly(c.words), "FILE", file).Replace(s.script)
 	cmd := exec.Command("sh", "-mc", "trap : INT; "+script+"\nread end")
@@ -237,7 +236,7 @@ func tell(t *testing.T, s story, c *contender) {
 	eventually(t, "the end of the lock", func() bool { return !c.held(t) })
 }
 
-// Any legal key can be locked.
+// Any valid key can be locked.
 func TestLockKeys(t *testing.T) {
 	m := startMesh(t)
 	for _, key := range []string{"-key", "--ttl", "--", "-", "k"} {

@@ -10,7 +10,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh/keyring"
 )
 
-// The commands that change keys send what they were told, and no key is in what they print.
+// The commands that change keys send their arguments, and print no key.
 func TestKeyringChanges(t *testing.T) {
 	k := keyring.Generate()
 	f := k.Fingerprint().String()

@@ -18,7 +18,7 @@ type following struct {
 	*testApp
 	t    *testing.T
 	code <-chan int
-	// read is how much of the output was seen.
+	// read is how much of the output was examined.
 	read int
 }
 
@@ -58,7 +58,7 @@ func (f *following) end() {
 	}
 }
 
-// get, list and members with --watch show every change. The loss of a node is a line, not an error.
+// get, list and members with --watch show every change. The loss of a node adds a line and is not an error.
 func TestWatchFlag(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Timing: time.Second, MaxTTL: time.Minute, Without: []cluster.Invariant{cluster.Linearizable}})
 	ctx := t.Context()
@@ -110,8 +110,8 @@ func TestWatchMembers(t *testing.T) {
 	f.end()
 }
 
-// Pictures follow each other if they differ in more than how long something has lasted. On a screen
-// each is drawn over the one before.
+// Outputs follow each other if they differ in more than durations. On a screen each replaces the one
+// before.
 func TestPictures(t *testing.T) {
 	a := newApp()
 	l := live{remote: &remote{app: a.app, output: "text"}}

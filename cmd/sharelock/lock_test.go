@@ -102,8 +102,8 @@ func TestLockNotObtained(t *testing.T) {
 	oneLineOf(t, a)
 }
 
-// -E is for a lock that others hold, and for nothing else that keeps CMD from running. That
-// the mesh cannot serve does not read as if nobody had answered.
+// -E applies only to a lock that others hold, and to no other condition that keeps CMD from running. A mesh
+// that cannot serve is not reported as one that does not answer.
 func TestLockRefused(t *testing.T) {
 	for _, test := range []struct {
 		err           error
@@ -139,7 +139,7 @@ func TestLockRefused(t *testing.T) {
 			}
 		})
 	}
-	// An id of one's own is not exchanged for another.
+	// A client-made request id is not replaced by another one.
 	m := startMesh(t)
 	m.refuse(sharelock.ErrRequestOver)
 	a := remoteApp(m)
@@ -149,14 +149,14 @@ func TestLockRefused(t *testing.T) {
 	}
 }
 
-// A signal while it waits gives up, without running CMD.
+// A signal during the wait ends the wait, without running CMD.
 func TestLockInterruptedWaiting(t *testing.T) {
 	m := startMesh(t)
 	m.take("k", "somebody")
 	a := remoteApp(m)
 	code := a.background("lock", "k", "--wait", "1m", "--", "echo", "ran")
 	m.await(t, 1)
-	a.signals <- syscall.SIGWINCH // means nothing here
+	a.signals <- syscall.SIGWINCH // has no effect here
 	a.signals <- syscall.SIGHUP
 	if got := exitCode(t, code); got != 128+1 {
 		t.Errorf("got exit code %d, want 129", got)
@@ -247,7 +247,7 @@ func TestLockLost(t *testing.T) {
 	}
 }
 
-// ended waits until nobody holds the pipe of CMD's output any more.
+// ended waits until nobody has the pipe of CMD's output open any more.
 func ended(t *testing.T, out *bufio.Reader) {
 	t.Helper()
 	done := make(chan struct{})
@@ -281,8 +281,7 @@ func wait(t *testing.T, cmd *exec.Cmd) int {
 	}
 }
 
-// On a terminal CMD is in the foreground: it can read, Ctrl-C is its own, and
-// Ctrl-Z does not lose it.
+// On a terminal CMD is in the foreground: it can read, Ctrl-C is sent only to it, and it survives Ctrl-Z.
 func TestLockOnTerminal(t *testing.T) {
 	m := startMesh(t)
 	t.Run("reads", func(t *testing.T) {
@@ -304,8 +303,8 @@ func TestLockOnTerminal(t *testing.T) {
 		}
 	})
 	t.Run("stop", func(t *testing.T) {
-		// There is no shell to go back to, so the kernel does not let us stop, and CMD
-		// must continue at once.
+		// There is no shell that could continue the job, so the kernel does not let it stop, and CMD must
+		// continue at once.
 		tty, cmd := atTerminal(t, m, "lock", "k", "--", "sh", "-c", `echo ready; read x; echo "got $x"`)
 		tty.until(t, "ready")
 		tty.typed(t, "\x1a")
@@ -317,7 +316,7 @@ func TestLockOnTerminal(t *testing.T) {
 		}
 	})
 	t.Run("foreground", func(t *testing.T) {
-		// It is there from the start, and the shell gets the terminal back.
+		// CMD is in the foreground from the start, and the shell gets the terminal back.
 		tty, cmd := shell(t, m, `"$0" lock k -- sh -c '
 			read pid comm state ppid pgrp session tty tpgid rest < /proc/$$/stat; echo "foreground $((pgrp == tpgid))"
 			'; echo "then $?"; read x; echo "the shell got $x"`)
@@ -353,7 +352,7 @@ func TestLockOnTerminal(t *testing.T) {
 	})
 }
 
-// What nohup ignores stays ignored.
+// A signal that nohup has ignored stays ignored.
 func TestLockUnderNohup(t *testing.T) {
 	m := startMesh(t)
 	self, err := os.Executable()
@@ -386,7 +385,7 @@ func TestLockUnderNohup(t *testing.T) {
 	}
 }
 
-// Nobody renews the lock of a process that was killed, so CMD does not outlive it.
+// Nobody renews the lock of a process that was killed, so CMD must not outlive it.
 func TestLockKilled(t *testing.T) {
 	m := startMesh(t)
 	self, err := os.Executable()

@@ -31,14 +31,14 @@ func TestMain(m *testing.M) {
 		syscall.Exit(code) // os.Exit sleeps for a second under the race detector
 	}
 	if os.Getenv("SHARELOCK_TEST_MAIN") != "" {
-		main() // this binary as the command, for tests that need a process
+		main() // this binary acts as the command, for tests that need a process
 	}
-	// Nor do the commands that tests run sleep before they end.
+	// The commands that tests run do not sleep before they end either.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE")); err != nil {
 		panic(err)
 	}
-	// Under nohup(1) SIGHUP is ignored, in every process that is started here, too. One that
-	// is caught is set to its default in them.
+	// Under nohup(1) SIGHUP is ignored, also in every process that is started here. A signal that is caught
+	// is reset to its default in them.
 	if signal.Ignored(syscall.SIGHUP) {
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
@@ -50,10 +50,10 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// patience bounds what a test waits for; none should come near it.
+// patience bounds the waits of tests. No wait should come near it.
 const patience = 20 * time.Second
 
-// eventually polls for what the system tells no event of.
+// eventually polls for conditions for which the system has no event.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -94,7 +94,7 @@ func program(t *testing.T) string {
 	return filepath.Join(built.dir, "sharelock")
 }
 
-// buffer is an output that may be read while it is written.
+// buffer is an output that can be read while it is written.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -112,11 +112,11 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// testApp is an app with nothing around it.
+// testApp is an app without a process around it.
 type testApp struct {
 	*app
 	out, err *buffer
-	// signals is where the process's signals come from.
+	// signals carries the signals of the process.
 	signals chan os.Signal
 }
 
@@ -156,7 +156,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// oneLineOf checks that stderr is one line without a stack trace, and gives it.
+// oneLineOf checks that stderr is one line without a stack trace, and returns it.
 func oneLineOf(t *testing.T, a *testApp) string {
 	t.Helper()
 	text := a.err.String()
@@ -202,7 +202,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// The help of every command is part of what users see.
+// The help of every command is a golden file, because users see it.
 func TestHelp(t *testing.T) {
 	a := newApp()
 	a.command(t, exit.OK, "help")

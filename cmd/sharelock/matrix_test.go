@@ -21,10 +21,10 @@ import (
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
-// contender is sharelock lock, or flock(1) beside it.
+// contender is sharelock lock or, for comparison, flock(1).
 type contender struct {
 	name string
-	// words are what comes before CMD.
+	// words come before CMD.
 	words []string
 	env   []string
 	mesh  *fakeMesh
@@ -56,7 +56,7 @@ func flockContender(t *testing.T) *contender {
 	return &contender{name: "flock", file: f, words: []string{program, f.Name()}, env: os.Environ()}
 }
 
-// take has somebody else hold the lock.
+// take makes another client hold the lock.
 func (c *contender) take(t *testing.T) {
 	t.Helper()
 	if c.mesh != nil {
@@ -99,7 +99,7 @@ func (c *contender) held(t *testing.T) bool {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
 }
 
-// state is the letter that ps shows for a process, or X if there is none.
+// state returns the letter that ps shows for a process, or X if there is none.
 func state(pid int) string {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -112,7 +112,7 @@ func state(pid int) string {
 	return string(rest[:1])
 }
 
-// quoted is a command for a shell.
+// quoted returns a command for a shell.
 func quoted(words ...string) string {
 	for i, w := range words {
 		words[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
@@ -120,12 +120,12 @@ func quoted(words ...string) string {
 	return strings.Join(words, " ")
 }
 
-// scene is a running command, as its user sees it.
+// scene is a running command.
 type scene struct {
 	cmd *exec.Cmd
-	// at is where its output comes: a terminal, or a pipe.
+	// at shows its output: a terminal, or a pipe.
 	at *screen
-	// who gets signals that are not typed, 0 for the command itself.
+	// who returns the process that gets signals that are not typed, 0 for the command itself.
 	who func(t *testing.T) int
 }
 
@@ -135,14 +135,14 @@ type stage struct {
 	// start runs the contender's command line with CMD appended; then, where there is a
 	// shell, it prints "then" and the exit code as the shell sees it.
 	start func(t *testing.T, c *contender, words []string) *scene
-	// typed signals come from the terminal.
+	// typed: signals come from the terminal.
 	typed bool
-	// interrupt: SIGINT is the only signal that it is about.
+	// interrupt: SIGINT is the only signal that is tried.
 	interrupt bool
-	// pid1: the command is PID 1 of a namespace. Signals that flock does not handle, which
-	// are all, do nothing there.
+	// pid1: the command is PID 1 of a namespace. Signals that flock does not handle, which are all of
+	// them, have no effect there.
 	pid1 bool
-	// shell prints the exit code.
+	// shell: a shell prints the exit code.
 	shell bool
 }
 
@@ -162,13 +162,13 @@ func in(shell, options, script string) func(t *testing.T, c *contender, words []
 	}
 }
 
-// plain runs the words without a terminal, with what is before them.
+// plain runs the words without a terminal, after the words in before.
 func plain(before ...string) func(t *testing.T, c *contender, words []string) *scene {
 	return func(t *testing.T, c *contender, words []string) *scene {
 		words = slices.Concat(before, words)
 		cmd := exec.Command(words[0], words[1:]...)
 		cmd.Env = c.env
-		// setsid(1) would start another process if it led one.
+		// setsid(1) would start another process if it led a process group.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: words[0] != "setsid"}
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -181,7 +181,7 @@ func plain(before ...string) func(t *testing.T, c *contender, words []string) *s
 	}
 }
 
-// begin starts a command, and ends what is left of its session with the test.
+// begin starts a command, and ends what is left of its session at the end of the test.
 func begin(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if err := cmd.Start(); err != nil {
@@ -193,7 +193,7 @@ func begin(t *testing.T, cmd *exec.Cmd) {
 	})
 }
 
-// child is the only child of a process.
+// child returns the only child of a process.
 func child(t *testing.T, pid int) (of int) {
 	t.Helper()
 	eventually(t, "a child", func() bool {
@@ -206,8 +206,8 @@ func child(t *testing.T, pid int) (of int) {
 	return of
 }
 
-// numberAfter returns the number that the terminal shows after a text, and before a full stop.
-// It leaves all that it read to be looked for again.
+// numberAfter returns the number that the terminal shows after a text, and before a full stop. What it
+// has read can be searched again.
 func numberAfter(t *testing.T, s *screen, text string) int {
 	t.Helper()
 	number := regexp.MustCompile(regexp.QuoteMeta(text) + `([0-9]+)\.`)
@@ -225,8 +225,8 @@ var stages = []stage{
 	{name: "stdin a pipe", start: inShell("-mc", `trap : INT; echo in | LOCK; echo "then $?."; read end`), typed: true, shell: true},
 	{name: "stdout a pipe", start: inShell("-mc", `trap : INT; { trap : INT QUIT; LOCK; echo "then $?." >&2; } | (trap "" INT QUIT; cat); read end`), typed: true, shell: true},
 	{name: "script", start: inShell("-c", `trap : INT QUIT; LOCK; echo "then $?."; read end`), typed: true, shell: true},
-	// Unlike dash, bash ends a loop only if the command in it was killed by SIGINT, not if it says so by its exit
-	// code: the loop goes on then, and nothing ever follows.
+	// Unlike dash, bash ends a loop only if the command in it was killed by SIGINT, and not if only its exit
+	// code says so. The loop would then continue, and nothing would follow.
 	{name: "loop", start: in("bash", "-c", `trap : INT; (trap - INT; while :; do LOCK; code=$?; test $code -ge 128 || exit $code; done); echo "then $?."; read end`), typed: true, shell: true, interrupt: true},
 	{name: "no tty", start: plain()},
 	{name: "setsid", start: plain("setsid")},
@@ -247,7 +247,7 @@ var stages = []stage{
 	}},
 }
 
-// The commands that run under the lock. Each says its process id as the test sees it.
+// The commands that run under the lock. Each prints its process id as the test sees it.
 const (
 	obedient = `echo "up $$."; exec sleep 100`
 	tidy     = `trap "echo bye; exit 7" INT TERM HUP QUIT USR1; echo "up $$."; while :; do sleep 0.02; done`
@@ -262,8 +262,8 @@ var matrixSignals = []matrixSignal{
 	{syscall.SIGINT, "\x03"}, {syscall.SIGQUIT, "\x1c"}, {syscall.SIGTERM, ""}, {syscall.SIGHUP, ""}, {syscall.SIGUSR1, ""},
 }
 
-// outcome is what the cell of a stage, a signal and a phase must come to: the exit code as a
-// shell shows it, whether CMD is gone, and whether the lock is free.
+// outcome is the expected result of a stage, a signal and a phase: the exit code as a shell shows it,
+// whether CMD has ended, and whether the lock is free.
 type outcome struct {
 	code       int
 	gone, free bool
@@ -273,22 +273,22 @@ func (o outcome) String() string {
 	return fmt.Sprintf("exit %d, CMD gone %v, lock free %v", o.code, o.gone, o.free)
 }
 
-// expected are the outcomes of sharelock lock and of flock(1).
+// expected returns the outcomes of sharelock lock and of flock(1).
 func expected(s stage, sig syscall.Signal, phase string) (sharelockOptions, theirs outcome) {
 	n := 128 + int(sig)
 	switch phase {
 	case "waiting":
 		return outcome{n, true, false}, outcome{n, true, false}
 	case "holding":
-		// A signal to flock alone leaves CMD, which keeps running with the lock.
+		// A signal to flock alone does not reach CMD, which keeps running with the lock.
 		return outcome{n, true, true}, outcome{n, s.typed, s.typed}
 	default:
-		// CMD's own exit code counts; flock has been ended by the signal.
+		// CMD's own exit code counts. flock is ended by the signal.
 		return outcome{7, true, true}, outcome{n, s.typed, s.typed}
 	}
 }
 
-// The phase "losing" is the same for every signal, and flock does not have it.
+// The phase "losing" is the same for every signal, and flock has no such phase.
 func TestMatrixLosing(t *testing.T) {
 	for _, s := range stages {
 		t.Run(s.name, func(t *testing.T) {
@@ -319,8 +319,8 @@ func TestMatrixLosing(t *testing.T) {
 	}
 }
 
-// TestMatrix is the table of docs/lock.md: every signal, in every stage, in every phase of
-// a lock, beside flock(1).
+// TestMatrix is the table of docs/lock.md: every signal, in every stage, in every phase of a lock, also
+// with flock(1).
 func TestMatrix(t *testing.T) {
 	for _, s := range stages {
 		for _, sig := range matrixSignals {
@@ -368,7 +368,7 @@ func runCell(t *testing.T, s stage, sig matrixSignal, phase string, c *contender
 		pid = numberAfter(t, sc.at, "up ")
 	}
 	if s.pid1 {
-		pid = 0 // it is another one here, and dies with PID 1
+		pid = 0 // it has another id here, and ends with PID 1
 	}
 	if s.typed {
 		sc.at.typed(t, sig.key)

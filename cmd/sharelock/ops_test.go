@@ -49,7 +49,7 @@ func TestConfigCheck(t *testing.T) {
 	a.command(t, exit.Usage, "config")
 }
 
-// What config show prints is a file that means the same, and says where each value is from.
+// The output of config show is a file with the same meaning, and says where each value is from.
 func TestConfigShow(t *testing.T) {
 	file := write(t, "node:\n  name: n1\nmesh:\n  seeds: [\"a:1\", \"b:2\"]\n")
 	a := newApp()
@@ -73,7 +73,7 @@ func TestConfigShow(t *testing.T) {
 	}
 }
 
-// loopbackPort returns a port that nobody has.
+// loopbackPort returns a port that is not in use.
 func loopbackPort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -98,7 +98,7 @@ func fetch(t *testing.T, url string) (code int, body string) {
 	return resp.StatusCode, string(b)
 }
 
-// upNode tells when a node has started.
+// upNode reports when a node has started.
 type upNode struct {
 	*mesh.Node
 	up chan struct{}
@@ -106,7 +106,7 @@ type upNode struct {
 
 func (s upNode) Start() error { defer close(s.up); return s.Node.Start() }
 
-// A node with everything for operators: its ports, its level, its archive.
+// A node with all operating features: its ports, its log level, its debug archive.
 func TestOperating(t *testing.T) {
 	a := newApp()
 	base, ops, debug, record := freePorts(t), loopbackPort(t), loopbackPort(t), filepath.Join(t.TempDir(), "audit.log")
@@ -175,7 +175,7 @@ func testArchive(t *testing.T, client func(want int, args ...string) string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x.tar.gz")
 	client(exit.OK, "debug", "--archive", path)
-	client(exit.Failed, "debug", "--archive", path) // it is there
+	client(exit.Failed, "debug", "--archive", path) // the archive exists
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -210,13 +210,13 @@ func testArchive(t *testing.T, client func(want int, args ...string) string) {
 	}
 }
 
-// A dead mesh: health says so by its exit code.
+// A mesh that is down: health reports it by its exit code.
 func TestHealthOfNobody(t *testing.T) {
 	a := newApp()
 	a.command(t, exit.Unreachable, "health", "--server", loopbackPort(t), "--timeout", "300ms")
 }
 
-// members says what is wrong, marks who does not answer, and fails if the node cannot serve.
+// members reports what is wrong, marks members that do not answer, and fails if the node cannot serve.
 func TestMembersOfLostMesh(t *testing.T) {
 	a := newApp()
 	m := sharelock.MeshState{
@@ -241,7 +241,7 @@ func TestMembersOfLostMesh(t *testing.T) {
 	}
 }
 
-// The audit log that serve cannot open is one line, before any port is bound.
+// An audit log that serve cannot open is reported in one line, before any port is bound.
 func TestAuditFileRefused(t *testing.T) {
 	a := newApp()
 	a.environ = []string{"SHARELOCK_AUDIT__FILE=" + t.TempDir()}
@@ -267,7 +267,7 @@ func write(t *testing.T, text string) string {
 	return path
 }
 
-// Whatever is wrong with the settings, serve says it in one line.
+// Any error in the settings is reported by serve in one line.
 func TestServeBadConfig(t *testing.T) {
 	for _, test := range []struct {
 		args []string

@@ -14,8 +14,8 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
-// Three nodes with the default configuration, and what may happen to them one after
-// the other. Nothing of it costs a lock or fails a call.
+// Three nodes with the default configuration, and changes and faults one after the other. None of them
+// costs a lock or fails a call.
 func TestProcessesThree(t *testing.T) {
 	r := newRehearsal(t, 3, "")
 	steps := []struct {
@@ -32,12 +32,12 @@ func TestProcessesThree(t *testing.T) {
 	}
 	for _, s := range steps {
 		if !t.Run(s.name, func(t *testing.T) { s.run(r.of(t)) }) {
-			return // what follows needs the mesh as this step leaves it
+			return // the next steps need the mesh as this step leaves it
 		}
 	}
 }
 
-// Five nodes keep three copies, so that any two may die at once.
+// Five nodes keep three copies, so any two may die at the same time.
 func TestProcessesFive(t *testing.T) {
 	r := newRehearsal(t, 5, "")
 	r.form(5)
@@ -46,10 +46,10 @@ func TestProcessesFive(t *testing.T) {
 	}
 }
 
-// Started in any order, one late, they form one mesh, and not before.
+// Nodes that are started in any order, one of them late, form one mesh, and not earlier.
 func lateSeed(r *rehearsal) {
 	c, a := r.start(2), r.start(0)
-	time.Sleep(pick(time.Second, 30*time.Second)) // what is tested is the lateness itself
+	time.Sleep(pick(time.Second, 30*time.Second)) // the late start is what is tested
 	if a.ready() || c.ready() {
 		r.t.Error("two of three seeds founded the mesh on their own")
 	}
@@ -57,8 +57,8 @@ func lateSeed(r *rehearsal) {
 	r.t.Log("one mesh after", r.await("three nodes are one mesh", 20*time.Second, func() bool { return r.whole(a, b, c) }))
 }
 
-// A fourth joins, and goes. Any key can be taken at any node, and a waiter at
-// another node gets it at the release.
+// A fourth node joins, and leaves. Any key can be acquired at any node, and a waiter at another node gets
+// it at the release.
 func fourthJoins(r *rehearsal) {
 	three := r.procs
 	d := r.start(3)
@@ -115,9 +115,8 @@ func fourthJoins(r *rehearsal) {
 	r.await("the fourth node is out", 20*time.Second, func() bool { return r.whole(three...) })
 }
 
-// One node after the other leaves in good order (SIGTERM) and comes back, under load and
-// with a line for a key of its own: no call fails, no lock is lost, the line keeps
-// its order.
+// One node after the other leaves in good order (SIGTERM) and comes back, under load and with a queue for
+// a key of its own. No call fails, no lock is lost, and the queue keeps its order.
 func rollingRestart(r *rehearsal, nodes int) {
 	all := r.procs
 	clients := r.clients(all...)
@@ -126,7 +125,7 @@ func rollingRestart(r *rehearsal, nodes int) {
 	l := newLoad(r.t, 200, longTTL, clients, never)
 	each := pick(200*time.Millisecond, 5*time.Second)
 	for _, p := range all[:nodes] {
-		time.Sleep(each) // the load itself
+		time.Sleep(each) // time for the load
 		key, _, _ := r.keyAt(clients[0], "line/"+p.name, func(owner *proc, _ []*proc) bool { return owner == p })
 		q := newQueue(r, key, clients)
 		left := time.Now()
@@ -145,8 +144,7 @@ func rollingRestart(r *rehearsal, nodes int) {
 	r.t.Log("longest time without a grant of a key under load:", gap, key)
 }
 
-// Leaving by request is answered, by both ways to ask, before the process ends,
-// and costs nobody a lock.
+// A request to leave, over either API, is answered before the process ends, and costs no lock.
 func leaveByRequest(r *rehearsal) {
 	a, b, c := r.procs[0], r.procs[1], r.procs[2]
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)

@@ -23,7 +23,7 @@ func crash(r *rehearsal, rounds, deaths int) {
 	l := newLoad(r.t, 200, longTTL, clients, never)
 	each := pick(500*time.Millisecond, 5*time.Second)
 	for round := range rounds {
-		time.Sleep(each) // the load itself
+		time.Sleep(each) // time for the load
 		key, owner, backups := r.keyAt(clients[0], fmt.Sprint("crash", round), func(owner *proc, backups []*proc) bool {
 			return owner == all[round%len(all)] && len(backups) >= deaths
 		})
@@ -53,8 +53,8 @@ func crash(r *rehearsal, rounds, deaths int) {
 	held.release(r.t)
 }
 
-// Without backups (ring.replicas: 1) a lock can be lost with its owner: nobody gets
-// its key before it must have run out.
+// Without backups (ring.replicas: 1) a lock may be lost with its owner. Nobody gets its key before the lock
+// must have expired.
 func TestProcessesOneCopy(t *testing.T) {
 	t.Parallel()
 	maxTTL := pick(2*time.Second, 60*time.Second)
@@ -65,8 +65,8 @@ func TestProcessesOneCopy(t *testing.T) {
 	}
 }
 
-// kill -9 of one of three: keys of the others never stop, keys of the dead one
-// come back after lease and quarantine and not before, and it takes part again.
+// kill -9 of one of three nodes: keys of the others stay available, keys of the dead one are available
+// after lease and quarantine and not before, and the node takes part again.
 func crashWithoutBackups(r *rehearsal, maxTTL time.Duration) {
 	all, dead := r.procs, r.procs[0]
 	clients := r.clients(all...)
@@ -79,15 +79,14 @@ func crashWithoutBackups(r *rehearsal, maxTTL time.Duration) {
 		lost[loadKey(i)] = loc.Owner == dead.name
 	}
 	of := func(key string) bool { return lost[key] }
-	// A release whose answer died with the node finds its lock gone.
+	// A release whose answer was lost with the node finds its lock gone.
 	l := newLoad(r.t, 200, 2*time.Second, clients, func(err error) bool {
 		return errors.Is(err, client.ErrLost) || errors.Is(err, sharelock.ErrQuarantined)
 	})
-	time.Sleep(pick(500*time.Millisecond, 5*time.Second)) // the load itself
+	time.Sleep(pick(500*time.Millisecond, 5*time.Second)) // time for the load
 	killed := time.Now()
 	r.kill(dead)
-	// What was granted before the kill, and was not answered then, is answered within
-	// a moment or never.
+	// What was granted before the kill and not answered is answered within a moment or never.
 	back := r.await("a key of the dead node is granted again", maxTTL*11/10+15*time.Second, func() bool {
 		return l.any(killed.Add(time.Second), of)
 	})
@@ -108,7 +107,7 @@ func crashWithoutBackups(r *rehearsal, maxTTL time.Duration) {
 	}
 }
 
-// kill -9 of all three: the mesh forms again by itself, and tokens keep growing.
+// kill -9 of all three nodes: the mesh forms again by itself, and tokens keep growing.
 func TestProcessesKillAllAndRestart(t *testing.T) {
 	t.Parallel()
 	maxTTL := pick(time.Second, 60*time.Second)

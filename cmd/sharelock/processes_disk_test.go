@@ -60,8 +60,8 @@ func (r *rehearsal) smallDisk(name string) (dir string) {
 	return dir
 }
 
-// A voter's file system is full: the voter serves on, its seat goes to the fourth node, and
-// then another one may die. When there is room again, so is its vote.
+// A voter's file system is full. The voter continues to serve, its seat goes to the fourth node, and then
+// another node may die. When there is space again, the voter can vote again.
 func TestFullFileSystem(t *testing.T) {
 	r := newRehearsal(t, 3, "  lease: 1s\n")
 	b := 1
@@ -87,7 +87,7 @@ func TestFullFileSystem(t *testing.T) {
 	})
 }
 
-// mesh returns what a node says of the mesh, or nothing if it does not answer.
+// mesh returns a node's view of the mesh, or nothing if the node does not answer.
 func (r *rehearsal) mesh(p *proc) sharelock.MeshState {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -100,7 +100,7 @@ func (r *rehearsal) mesh(p *proc) sharelock.MeshState {
 	return m
 }
 
-// voters are the names of those with a seat as a node knows them, sorted.
+// voters returns the names of the members with a seat, as a node knows them, sorted.
 func (r *rehearsal) voters(p *proc) (names []string) {
 	for _, s := range r.mesh(p).Seats {
 		names = append(names, s.Name)

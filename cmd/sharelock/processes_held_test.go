@@ -37,8 +37,8 @@ func holding(t *testing.T, locks ...*client.Lock) heldLocks {
 	return heldLocks{locks, newPulse(t)}
 }
 
-// check fails the test for every lock that its client, or the mesh, thinks lost, and says which of them
-// does.
+// check fails the test for every lock that is lost according to its client or the mesh, and says according
+// to which.
 func (h heldLocks) check(t *testing.T, c *client.Client) {
 	t.Helper()
 	for _, l := range h.locks {
@@ -55,8 +55,8 @@ func (h heldLocks) check(t *testing.T, c *client.Client) {
 	}
 }
 
-// verdict says what is wrong with a lock, or nothing: lost is what its client says, and the rest is what the mesh
-// answers.
+// verdict says what is wrong with a lock, or "". lost is the client's error; the other arguments are the
+// answer of the mesh.
 func verdict(lost error, current bool, unknown error) string {
 	switch {
 	case unknown != nil && lost != nil:
@@ -82,7 +82,7 @@ func (h heldLocks) release(t *testing.T) {
 	}
 }
 
-// pulse measures for how long this process, and so the clients in it, has got no processor time.
+// pulse measures for how long this process, and so its clients, got no processor time.
 type pulse struct{ gap atomic.Int64 }
 
 // newPulse measures until the end of the test.
@@ -110,7 +110,7 @@ func newPulse(t *testing.T) *pulse {
 
 func (p *pulse) longest() time.Duration { return time.Duration(p.gap.Load()).Round(time.Millisecond) }
 
-// Each thing that may be wrong with a lock has words of its own.
+// Each possible problem of a lock has a different message.
 func TestVerdict(t *testing.T) {
 	lost, unknown := client.ErrLost, context.DeadlineExceeded
 	seen := map[string]bool{}

@@ -17,8 +17,8 @@ import (
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
-// What an operator sees of an incident, in the log, in /v1/mesh and of sharelock members, is what its
-// page in docs/incidents says, made by real processes. With -update the pages get what they say.
+// What an operator sees of an incident, in the log, in /v1/mesh and in sharelock members, is what its page
+// in docs/incidents says. Real processes produce it. With -update the pages are rewritten.
 func TestProcessesIncidents(t *testing.T) {
 	r := newRehearsal(t, 3, "")
 	a, b := r.start(0), r.start(1)
@@ -45,7 +45,7 @@ func TestProcessesIncidentOfADisk(t *testing.T) {
 	r.incident(r.procs[1], "disk-failed", exit.OK)
 }
 
-// incident waits until a process is in a state, and compares what it says with the page of the state.
+// incident waits until a process is in a condition, and compares its output with the page of the condition.
 func (r *rehearsal) incident(p *proc, code string, exit int) {
 	r.t.Helper()
 	page, want := r.page(code)
@@ -69,7 +69,7 @@ func (r *rehearsal) incident(p *proc, code string, exit int) {
 	if got != r.normal(want) {
 		r.rewrite(code, page, got)
 	}
-	// The sentence in the log lasted shorter, and may say nothing of that.
+	// The sentence in the log was written earlier, and may name no duration.
 	what, detail, _ := strings.Cut(got, ": ")
 	what, _, _ = strings.Cut(what, " for T")
 	r.await(code+" in the log of "+p.name, 30*time.Second, func() bool {
@@ -89,7 +89,7 @@ func (r *rehearsal) incident(p *proc, code string, exit int) {
 	})
 }
 
-// sentences returns what a process says of a state.
+// sentences returns what a process says about a condition.
 func (p *proc) sentences(t *testing.T, code string) (list []string) {
 	t.Helper()
 	resp, err := http.Get("http://" + p.host + ":50051/v1/mesh") //nolint:noctx // bounded by the caller's patience
@@ -127,7 +127,7 @@ func (r *rehearsal) normal(text string) string {
 	return somePartitions.ReplaceAllString(text, "N of the N partitions")
 }
 
-// page returns the page of a state, and the sentence in it.
+// page returns the page of a condition, and the sentence in it.
 func (r *rehearsal) page(code string) (page, sentence string) {
 	r.t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", "..", "docs", "incidents", code+".md"))
@@ -141,7 +141,7 @@ func (r *rehearsal) page(code string) (page, sentence string) {
 	return string(data), strings.Join(strings.Fields(block[1]), " ")
 }
 
-// rewrite puts a sentence into the page of a state, in lines as long as the others.
+// rewrite puts a sentence into the page of a condition, in lines as long as the others.
 func (r *rehearsal) rewrite(code, page, sentence string) {
 	r.t.Helper()
 	sentence = strings.ReplaceAll(strings.ReplaceAll(sentence, "N of the N", "341 of the 341"), "T", "12s")

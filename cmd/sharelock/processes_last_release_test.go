@@ -16,7 +16,7 @@ import (
 const lastReleaseEnv = "SHARELOCK_LAST_RELEASE"
 
 // A mesh of real programs of the last release is upgraded to this one, node by node, while the release is
-// held back, then downgraded, and upgraded for good: under load nothing is lost, and no call fails.
+// held back, then downgraded, and then upgraded for good. Under load nothing is lost, and no call fails.
 func TestProcessesFromLastRelease(t *testing.T) {
 	old := os.Getenv(lastReleaseEnv)
 	if old == "" {

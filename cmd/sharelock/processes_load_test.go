@@ -30,11 +30,11 @@ type load struct {
 
 	mu     sync.Mutex
 	tokens map[string]sharelock.Token // the largest seen; guarded by mu
-	holder map[string]time.Time       // until when somebody may hold the key; guarded by mu
-	done   map[string][]time.Time     // when a grant of the key came; guarded by mu
+	holder map[string]time.Time       // until when a client may hold the key; guarded by mu
+	done   map[string][]time.Time     // the times of the key's grants; guarded by mu
 	failed []string                   // guarded by mu
-	// history is every call, for the check that some order explains all answers; began
-	// is when it began. Guarded by mu.
+	// history holds every call, to check that some order explains all answers. began is when the history
+	// began. Guarded by mu.
 	history []linear.Call
 	began   time.Time
 }
@@ -43,7 +43,7 @@ const loadKeys = 64
 
 func loadKey(i int) string { return fmt.Sprintf("load/%d", i) }
 
-// newLoad runs rate acquires a second. tolerate says which errors are no failure.
+// newLoad makes rate acquires a second. tolerate says which errors are not failures.
 func newLoad(t *testing.T, rate int, ttl time.Duration, clients []*client.Client, tolerate func(error) bool) *load {
 	l := &load{
 		t: t, stop: make(chan struct{}), clients: clients, ttl: ttl,
@@ -64,7 +64,7 @@ func newLoad(t *testing.T, rate int, ttl time.Duration, clients []*client.Client
 			case <-tick.C:
 			}
 			select {
-			case k := <-free: // a key that is stuck does not hold up the others
+			case k := <-free: // a key that is stuck does not delay the others
 				l.wg.Go(func() {
 					defer func() { free <- k }()
 					if err := l.once(clients[n%len(clients)], loadKey(k)); err != nil && !tolerate(err) {
@@ -84,7 +84,7 @@ func (l *load) fail(format string, args ...any) {
 	l.failed = append(l.failed, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
-// once takes a lock and gives it back.
+// once acquires a lock and releases it.
 func (l *load) once(c *client.Client, key string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
@@ -99,7 +99,7 @@ func (l *load) once(c *client.Client, key string) error {
 	l.answered(acquired, func(c *linear.Call) { c.Token, c.SafeUntil = lock.Token(), sent.Add(l.ttl) })
 	l.granted(key, lock.Token(), sent)
 	l.mu.Lock()
-	delete(l.holder, key) // given back from here on
+	delete(l.holder, key) // released from here on
 	l.mu.Unlock()
 	released := l.note(linear.Call{Key: key, Client: who, Op: linear.Release, Start: time.Now(), Token: lock.Token(), Outcome: linear.Unknown})
 	if err := lock.Release(ctx); err != nil {
@@ -109,7 +109,7 @@ func (l *load) once(c *client.Client, key string) error {
 	return nil
 }
 
-// note writes down a call that is sent, whose outcome is unknown until it is answered.
+// note records a call that is sent, whose outcome is unknown until it is answered.
 func (l *load) note(c linear.Call) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -117,7 +117,7 @@ func (l *load) note(c linear.Call) int {
 	return len(l.history) - 1
 }
 
-// answered writes down that a call succeeded.
+// answered records that a call succeeded.
 func (l *load) answered(i int, more func(c *linear.Call)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,7 +141,7 @@ func (l *load) granted(key string, token sharelock.Token, sent time.Time) {
 	l.done[key] = append(l.done[key], now)
 }
 
-// end stops the load and reports.
+// end stops the load and reports failures.
 func (l *load) end() {
 	l.t.Helper()
 	close(l.stop)
@@ -153,14 +153,14 @@ func (l *load) end() {
 			l.t.Error(f)
 		}
 	}
-	// State may be lost in some of these tests, on purpose.
+	// In some of these tests state may be lost.
 	if err := linear.Check(l.history, l.began); err != nil {
 		l.t.Error(err)
 	}
 	l.t.Logf("%d acquire/release pairs, %d failed", l.calls.Load(), len(l.failed))
 }
 
-// gap is the longest time without a grant of one of the keys since begin.
+// gap returns the longest time without a grant of one of the keys since begin.
 func (l *load) gap(begin time.Time, in func(key string) bool) (longest time.Duration, key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -184,7 +184,7 @@ func (l *load) gap(begin time.Time, in func(key string) bool) (longest time.Dura
 	return longest, key
 }
 
-// since says whether every key that is in has been granted after a time.
+// since reports whether every key that is in has been granted after a time.
 func (l *load) since(at time.Time, in func(key string) bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -200,7 +200,7 @@ func (l *load) since(at time.Time, in func(key string) bool) bool {
 	return true
 }
 
-// any says whether a key that is in has been granted after a time.
+// any reports whether a key that is in has been granted after a time.
 func (l *load) any(at time.Time, in func(key string) bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -212,16 +212,16 @@ func (l *load) any(at time.Time, in func(key string) bool) bool {
 	return false
 }
 
-// every is every key.
+// every selects every key.
 func every(string) bool { return true }
 
 // never tolerates no error.
 func never(error) bool { return false }
 
-// longTTL is longer than a pause on a busy machine.
+// longTTL is longer than a pause of a busy machine.
 const longTTL = 30 * time.Second
 
-// queue is clients that wait for one key, one behind the other.
+// queue is a set of clients that wait for one key, one behind the other.
 type queue struct {
 	t     *testing.T
 	first *client.Lock
@@ -230,7 +230,7 @@ type queue struct {
 	n     int
 }
 
-// newQueue takes a key and lets five wait for it, each at another node.
+// newQueue acquires a key and lets five clients wait for it, each at another node.
 func newQueue(r *rehearsal, key string, clients []*client.Client) *queue {
 	r.t.Helper()
 	ctx := context.Background()

@@ -15,7 +15,7 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
-// answer is what a program that speaks plain HTTP got to an acquire.
+// answer is the answer to an acquire of a program that uses plain HTTP.
 type answer struct {
 	sent, got time.Time
 	status    int
@@ -26,8 +26,7 @@ type answer struct {
 	err error
 }
 
-// believable: its client may take itself for the holder (Q3: it counts from its
-// send).
+// believable reports whether its client may consider itself the holder (Q3: it counts from its send).
 func (a *answer) believable() bool {
 	safe, err := time.ParseDuration(a.hold.SafeFor)
 	return a.err == nil && a.status == http.StatusOK && err == nil && a.got.Sub(a.sent) < safe
@@ -37,8 +36,7 @@ func (a *answer) String() string {
 	return fmt.Sprintf("status %d, token %d, safe for %s, after %v, error %v", a.status, a.hold.Token, a.hold.SafeFor, a.got.Sub(a.sent), a.err)
 }
 
-// post asks a node for a key, and does nothing for the program that it does not do
-// itself.
+// post asks a node for a key, and does nothing else for the program.
 func post(p *proc, key string, ttl, wait time.Duration) <-chan *answer {
 	done := make(chan *answer, 1)
 	a := &answer{sent: time.Now()}
@@ -59,7 +57,7 @@ func post(p *proc, key string, ttl, wait time.Duration) <-chan *answer {
 	return done
 }
 
-// inLine returns when so many wait for a key.
+// inLine returns when n clients wait for a key.
 func (r *rehearsal) inLine(c *client.Client, key string, n int) {
 	r.t.Helper()
 	r.await("they are in line", 10*time.Second, func() bool {
@@ -78,9 +76,8 @@ func (r *rehearsal) acquire(c *client.Client, key string, opts ...client.Option)
 	return l
 }
 
-// meanwhile returns when all nodes are together again, and fails the test if a node
-// that was paused made a plain client believe that it holds what other held all the
-// time.
+// meanwhile returns when all nodes are together again. It fails the test if a node that was paused made a
+// plain client believe that it holds a key that other held all the time.
 func (r *rehearsal) meanwhile(plain <-chan *answer, other *client.Lock, c *client.Client) {
 	r.t.Helper()
 	r.await("all are together again", 30*time.Second, func() bool { return r.whole(r.procs...) })
@@ -98,10 +95,9 @@ func (r *rehearsal) meanwhile(plain <-chan *answer, other *client.Lock, c *clien
 	}
 }
 
-// An owner is stopped for longer than its lease between a request and its answer:
-// it waits for its backup, which confirms while the owner sleeps. The others take
-// over, and grant the key. What the owner says when it wakes up must not be a grant
-// that anybody may believe (A2).
+// An owner is stopped for longer than its lease between a request and its answer: it waits for its backup,
+// which acknowledges while the owner is stopped. The others take over and grant the key. The owner's
+// answer when it continues must not be a grant that a client may believe (A2).
 func pausedOwner(r *rehearsal) {
 	all := r.procs
 	anyone := r.client(all...)
@@ -112,7 +108,7 @@ func pausedOwner(r *rehearsal) {
 
 	r.pause(backups[0])
 	plain := post(owner, key, time.Second, 0)
-	time.Sleep(200 * time.Millisecond) // the owner has it now, or finds it when it wakes up
+	time.Sleep(200 * time.Millisecond) // the owner has the request now, or finds it when it continues
 	r.pause(owner)
 	r.goOn(backups[0])
 	r.await("the others go on", 20*time.Second, func() bool { return r.together(but(all, owner)...) })
@@ -121,9 +117,9 @@ func pausedOwner(r *rehearsal) {
 	r.meanwhile(plain, other, rest)
 }
 
-// A node that leads a request to its owner is stopped for longer than its lease and
-// the lock's TTL, while the owner grants. The grant that it passes on when it wakes
-// up is one that has run out, and says so (Q3).
+// A node that forwards a request to its owner is stopped for longer than its lease and the lock's TTL,
+// while the owner grants. The grant that the node passes on when it continues has expired, and says so
+// (Q3).
 func pausedForwarder(r *rehearsal) {
 	all := r.procs
 	anyone := r.client(all...)
@@ -148,9 +144,9 @@ func pausedForwarder(r *rehearsal) {
 	r.meanwhile(plain, other, rest)
 }
 
-// The only copy of a lock, and of the line for it, is with an owner that is stopped
-// for so long that the lock runs out and another is granted elsewhere. By what the
-// owner knows when it wakes up the next in its line is due: it must not say so.
+// The only copy of a lock, and of its queue, is at an owner that is stopped until the lock has expired and
+// another is granted elsewhere. By the owner's state when it continues, the next waiter would be granted:
+// it must not be.
 func pausedLoneOwner(r *rehearsal, maxTTL time.Duration) {
 	all := r.procs
 	anyone := r.client(all...)

@@ -16,7 +16,7 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// unready is what /readyz says, "" if it does not answer or the node is ready.
+// unready returns what /readyz says, "" if the node does not answer or is ready.
 func (p *proc) unready() string {
 	resp, err := http.Get("http://" + p.host + ":50051/readyz") //nolint:noctx // bounded by the caller's patience
 	if err != nil {
@@ -30,7 +30,7 @@ func (p *proc) unready() string {
 	return string(body)
 }
 
-// refused starts a node that has to end at once, with exit code 1 and these words.
+// refused starts a node that must end at once, with exit code 1 and these words.
 func (r *rehearsal) refused(i int, words string, args ...string) {
 	r.t.Helper()
 	p := r.procs[i]
@@ -56,7 +56,7 @@ func (r *rehearsal) refused(i int, words string, args ...string) {
 
 func (r *rehearsal) data(p *proc) string { return filepath.Join(r.dir, p.name) }
 
-// The directories of a majority are lost, and the mesh is recovered from the one that is left.
+// The directories of a majority are lost, and the mesh is recovered from the remaining one.
 func TestRecovery(t *testing.T) {
 	r := newRehearsal(t, 3, "  lease: 1s\nlocks:\n  max_ttl: 3s\n  default_ttl: 3s\n")
 	r.form(3)
@@ -82,7 +82,7 @@ func TestRecovery(t *testing.T) {
 	r.refused(0, "in use by another process", "--recover")
 	r.kill(a)
 
-	// No recovery while a seed answers, here one that has lost its directory, or beside --found.
+	// No recovery while a seed answers, here one that has lost its directory, or together with --found.
 	r.again(c)
 	r.await("c answers", 20*time.Second, func() bool { return c.unready() != "" })
 	r.refused(0, "at "+c.host+":", "--recover")
@@ -116,8 +116,8 @@ func TestRecovery(t *testing.T) {
 	r.await("a is back", 30*time.Second, func() bool { return r.whole(a, b, c) })
 }
 
-// recoveredServes: the lock of before is lost, and its key is granted after the quarantine,
-// with a larger token.
+// recoveredServes: the lock from before is lost, and its key is granted after the quarantine, with a larger
+// token.
 func (r *rehearsal) recoveredServes(ctx context.Context, a *proc, old sharelock.Token) {
 	r.t.Helper()
 	cl := r.client(a)

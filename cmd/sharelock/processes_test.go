@@ -22,12 +22,11 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
-// These tests run real processes, as users do, and kill them. Each process has a
-// loopback address of its own, as Linux has them, so that all can use the default
-// ports. By default they are short; SHARELOCK_REHEARSAL=full takes the times of the
-// README's claims.
+// These tests run real processes, as users do, and kill them. Each process has a loopback address of its
+// own (a feature of Linux), so all can use the default ports. By default the tests are short;
+// SHARELOCK_REHEARSAL=full uses the times of the README's claims.
 
-// full says whether to take the long times.
+// full reports whether to use the long times.
 func full() bool { return os.Getenv("SHARELOCK_REHEARSAL") == "full" }
 
 func pick[T any](short, long T) T {
@@ -47,14 +46,14 @@ type rehearsal struct {
 	file  string
 	dir   string
 	procs []*proc
-	// secure makes clients trust the nodes, and gives them a credential, in a mesh with certificates; it
-	// may be nil.
+	// secure makes clients trust the nodes, and gives them a credential, in a mesh with certificates; may
+	// be nil.
 	secure func(o *client.Options)
 }
 
 type proc struct {
 	name, host string
-	// program is what is run, "" is this one; env is one more variable, or "".
+	// program is the program to run, "" is this one; env is one more variable, or "".
 	program, env string
 	// args are more arguments.
 	args  []string
@@ -89,7 +88,7 @@ func newRehearsal(t *testing.T, seeds int, settings string) *rehearsal {
 	return r
 }
 
-// of is the rehearsal for a step of the test.
+// of returns the rehearsal for a step of the test.
 func (r *rehearsal) of(t *testing.T) *rehearsal {
 	r.t = t
 	return r
@@ -105,8 +104,8 @@ func (r *rehearsal) again(ps ...*proc) {
 	}
 }
 
-// start starts (again) the node with this number. Only its name and addresses
-// differ from the others'.
+// start starts the node with this number, also again. Only its name and addresses differ from the
+// others'.
 func (r *rehearsal) start(i int) *proc {
 	r.t.Helper()
 	for len(r.procs) <= i {
@@ -128,13 +127,13 @@ func (r *rehearsal) start(i int) *proc {
 	}
 	p.ended = make(chan struct{})
 	go func(cmd *exec.Cmd, ended chan struct{}) {
-		cmd.Wait() //nolint:errcheck // killed on purpose, mostly
+		cmd.Wait() //nolint:errcheck // usually killed on purpose
 		close(ended)
 	}(p.cmd, p.ended)
 	return p
 }
 
-// kill is kill -9.
+// kill sends SIGKILL.
 func (r *rehearsal) kill(p *proc) {
 	if p.cmd != nil && p.cmd.Process != nil {
 		p.cmd.Process.Kill() //nolint:errcheck // it may have ended
@@ -142,7 +141,7 @@ func (r *rehearsal) kill(p *proc) {
 	}
 }
 
-// pause is SIGSTOP, and returns when the process has stopped.
+// pause sends SIGSTOP, and returns when the process has stopped.
 func (r *rehearsal) pause(p *proc) {
 	r.t.Helper()
 	r.signal(p, syscall.SIGSTOP)
@@ -159,7 +158,7 @@ func (r *rehearsal) pause(p *proc) {
 	}
 }
 
-// goOn is SIGCONT.
+// goOn sends SIGCONT.
 func (r *rehearsal) goOn(p *proc) {
 	r.t.Helper()
 	r.signal(p, syscall.SIGCONT)
@@ -172,7 +171,7 @@ func (r *rehearsal) signal(p *proc, sig syscall.Signal) {
 	}
 }
 
-// stop is SIGTERM, and waits until the process has left in good order.
+// stop sends SIGTERM, and waits until the process has left in good order.
 func (r *rehearsal) stop(p *proc) {
 	r.t.Helper()
 	r.signal(p, syscall.SIGTERM)
@@ -186,7 +185,7 @@ func (r *rehearsal) stop(p *proc) {
 	}
 }
 
-// await polls until ok, and gives how long that took.
+// await polls until ok returns true, and returns how long that took.
 func (r *rehearsal) await(what string, limit time.Duration, ok func() bool) time.Duration {
 	r.t.Helper()
 	begin := time.Now()
@@ -233,14 +232,14 @@ func (r *rehearsal) form(n int) []*proc {
 	return slices.Clone(r.procs)
 }
 
-// together: every one of the processes is ready and sees just these members.
+// together reports whether every one of the processes is ready and sees exactly these members.
 func (r *rehearsal) together(ps ...*proc) bool { return r.agree(0, ps) }
 
-// whole: they are together, and as many of them vote as can.
+// whole reports whether they are together and have as many voters as possible.
 func (r *rehearsal) whole(ps ...*proc) bool { return r.agree((min(len(ps), 5)+1)/2*2-1, ps) }
 
-// agree: every one of the processes is ready and sees just these members, of whom at
-// least so many vote.
+// agree reports whether every one of the processes is ready and sees exactly these members, at least voters
+// of which vote.
 func (r *rehearsal) agree(voters int, ps []*proc) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -271,12 +270,12 @@ func (r *rehearsal) agree(voters int, ps []*proc) bool {
 	return true
 }
 
-// but is the processes without some.
+// but returns the processes without some.
 func but(ps []*proc, without ...*proc) []*proc {
 	return slices.DeleteFunc(slices.Clone(ps), func(p *proc) bool { return slices.Contains(without, p) })
 }
 
-// client goes to the nodes in this order, and to no others.
+// client returns a client that uses the nodes in this order, and no others.
 func (r *rehearsal) client(ps ...*proc) *client.Client {
 	r.t.Helper()
 	return r.dial(client.Options{OnlyAddrs: true}, ps)
@@ -298,8 +297,8 @@ func (r *rehearsal) dial(o client.Options, ps []*proc) *client.Client {
 	return c
 }
 
-// clients are as many as nodes, as programs have them: each knows all addresses and
-// begins with another.
+// clients returns as many clients as nodes, as programs use them: each knows all addresses and begins with
+// another one.
 func (r *rehearsal) clients(ps ...*proc) []*client.Client {
 	r.t.Helper()
 	var list []*client.Client
@@ -311,7 +310,7 @@ func (r *rehearsal) clients(ps ...*proc) []*client.Client {
 	return list
 }
 
-// keyAt finds a key that lives as wanted: at an owner, with these backups.
+// keyAt returns a key whose owner and backups satisfy ok.
 func (r *rehearsal) keyAt(c *client.Client, prefix string, ok func(owner *proc, backups []*proc) bool) (key string, owner *proc, backups []*proc) {
 	r.t.Helper()
 	byName := func(name string) *proc {

@@ -16,7 +16,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/auth"
 )
 
-// A node and client commands with the certificates that sharelock tls makes, as real processes.
+// A node and client commands use the certificates that sharelock tls creates, as real processes.
 func TestProcessesTLS(t *testing.T) {
 	r := newRehearsal(t, 1, "")
 	host, dir := r.host(0), filepath.Join(r.dir, "certs")
@@ -72,8 +72,8 @@ func (r *rehearsal) startWith(args ...string) *proc {
 	return r.start(0)
 }
 
-// Three nodes with certificates and gossip keys, as docs/getting-started.md has it: at most six
-// commands, run as printed, but for the addresses.
+// Three nodes with certificates and gossip keys, as in docs/getting-started.md: at most six commands, run
+// as printed except for the addresses.
 func TestGettingStartedTLS(t *testing.T) {
 	r := newRehearsal(t, 3, "")
 	_, text, _ := strings.Cut(documents(t)["docs/getting-started.md"], "## Three peers on three hosts, with TLS\n")
@@ -125,8 +125,8 @@ func TestGettingStartedTLS(t *testing.T) {
 	}
 }
 
-// The token of a held lock is replaced, at the node and in the file of the holder, and the old one is
-// good no more: the command under the lock goes on.
+// The token of a held lock is replaced, at the node and in the file of the holder, and the old one is no
+// longer valid: the command under the lock continues.
 func TestProcessesTokenRotation(t *testing.T) {
 	r := newRehearsal(t, 1, "")
 	old, oldHash := auth.NewToken()

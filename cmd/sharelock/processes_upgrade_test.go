@@ -16,10 +16,10 @@ import (
 	releases "github.com/sgkandale/sharelock/internal/release"
 )
 
-// Two releases (schedule 19): this program and one that stands for the next release, which
-// adds an operation, a Raft command and a field (build tag release_next). A rolling upgrade
-// that is held, the way back, and an upgrade that is not held, with a crash in the middle
-// of each: nothing is lost, no call fails. After that there is no way back.
+// Two releases (schedule 19): this program and one that stands for the next release, which adds an
+// operation, a Raft command and a field (build tag release_next). The test does a rolling upgrade that is
+// held, goes back, and does an upgrade that is not held, with a crash during each. Nothing is lost and no
+// call fails. After that, going back is refused.
 func TestProcessesTwoReleases(t *testing.T) {
 	r := newRehearsal(t, 3, "")
 	next := buildNext(t)
@@ -42,7 +42,7 @@ func TestProcessesTwoReleases(t *testing.T) {
 	wantReleases(r, releases.Current+1, releases.Current+1)
 	locks.check(t, clients[0])
 
-	// What the next release adds is used now, and only now.
+	// The additions of the next release are used only now.
 	marks := func() (n int) {
 		for _, p := range all {
 			n += strings.Count(p.log.String(), "marked, as the next release does")
@@ -75,14 +75,14 @@ func buildNext(t *testing.T) string {
 	return path
 }
 
-// roll replaces the program of one node after the other; "" is this one. Once the first
-// has been replaced, the last one crashes and comes back as it was.
+// roll replaces the program of one node after the other; "" is this one. After the first was replaced, the
+// last one crashes and comes back with its old program.
 func roll(r *rehearsal, program, env string) {
 	r.t.Helper()
 	rollIn(r, program, env, releases.Current)
 }
 
-// rollIn is roll in a mesh whose view has a release, and keeps it.
+// rollIn is roll in a mesh whose view has a release, which must not change.
 func rollIn(r *rehearsal, program, env string, view uint32) {
 	r.t.Helper()
 	all := r.procs
@@ -106,7 +106,7 @@ func rollIn(r *rehearsal, program, env string, view uint32) {
 	}
 }
 
-// viewRelease is the release of the view as a node sees it; 0 is unknown.
+// viewRelease returns the release of the view as a node sees it; 0 means unknown.
 func viewRelease(r *rehearsal, p *proc) uint32 {
 	c := r.client(p)
 	defer c.Close() //nolint:errcheck // nothing is held
@@ -119,7 +119,7 @@ func viewRelease(r *rehearsal, p *proc) uint32 {
 	return m.Release
 }
 
-// wantReleases checks what every node says of the view's release and of the programs'.
+// wantReleases checks what every node reports as the releases of the view and of the programs.
 func wantReleases(r *rehearsal, view, programs uint32) {
 	r.t.Helper()
 	for _, p := range r.procs {
@@ -140,8 +140,8 @@ func wantReleases(r *rehearsal, view, programs uint32) {
 	}
 }
 
-// goBack tries the older program once the release has risen: with the data directory, and
-// with an empty one. It is refused with a line, and costs nothing.
+// goBack tries the older program after the release has risen: with the data directory, and with an empty
+// one. It is refused with an error, and nothing is lost.
 func goBack(r *rehearsal, all []*proc, next string) {
 	r.t.Helper()
 	p := all[1]

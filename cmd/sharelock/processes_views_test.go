@@ -14,9 +14,9 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
-// How long a view change stops grants while many locks are held: a node more comes
-// in. Two figures, since a partition whose replica set stays as it was has nothing
-// to wait for but the hand-shake (section 4).
+// How long a view change stops grants while many locks are held, when a node joins. The test prints two
+// figures, because a partition whose replica set stays the same has to wait only for the handshake
+// (section 4).
 func TestProcessesViewChange(t *testing.T) {
 	for _, nodes := range []int{3, 5} {
 		t.Run(fmt.Sprint(nodes, " nodes"), func(t *testing.T) { viewChange(t, nodes, pick(2000, 100_000)) })
@@ -65,7 +65,7 @@ func viewChange(t *testing.T, nodes, held int) {
 			}
 		})
 	}
-	time.Sleep(pick(200*time.Millisecond, 2*time.Second)) // the load itself
+	time.Sleep(pick(200*time.Millisecond, 2*time.Second)) // time for the load
 	changed := time.Now()
 	ps = append(ps, r.start(nodes))
 	r.await("the new node takes part", 20*time.Second, func() bool { return r.together(ps...) })
@@ -89,7 +89,7 @@ func viewChange(t *testing.T, nodes, held int) {
 	t.Logf("%d nodes and one more, %d locks held: keys whose replica set stayed: %v; others: %v", nodes, held, spread(same), spread(moved))
 }
 
-// holdMany takes locks and keeps them until their client is closed.
+// holdMany acquires locks and keeps them until their client is closed.
 func holdMany(ctx context.Context, t *testing.T, cl *client.Client, n int) {
 	t.Helper()
 	const workers = 256
@@ -110,7 +110,7 @@ func holdMany(ctx context.Context, t *testing.T, cl *client.Client, n int) {
 	}
 }
 
-// places is the replica set of each key.
+// places returns the replica set of each key.
 func places(ctx context.Context, t *testing.T, cl *client.Client, keys []string) []string {
 	t.Helper()
 	list := make([]string, len(keys))
@@ -124,7 +124,7 @@ func places(ctx context.Context, t *testing.T, cl *client.Client, keys []string)
 	return list
 }
 
-// longestPause is the longest time between two neighbours that ended after a time.
+// longestPause returns the longest time between two neighbours that ended after a time.
 func longestPause(at []time.Time, after time.Time) (most time.Duration) {
 	for i := 1; i < len(at); i++ {
 		if at[i].After(after) {
@@ -134,7 +134,7 @@ func longestPause(at []time.Time, after time.Time) (most time.Duration) {
 	return most
 }
 
-// spread is the median and the most of some times.
+// spread returns the median and the maximum of some times.
 func spread(d []time.Duration) string {
 	if len(d) == 0 {
 		return "none"

@@ -17,7 +17,7 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// remoteApp is an app whose commands go to m.
+// remoteApp returns an app whose commands use m.
 func remoteApp(m *fakeMesh) *testApp {
 	a := newApp()
 	a.environ = []string{"SHARELOCK_SERVER=" + m.addr, "PATH=" + os.Getenv("PATH")}
@@ -83,7 +83,7 @@ func TestOutput(t *testing.T) {
 
 type calls []string
 
-// A lock that acquire took stays, and can be renewed and released by its token.
+// A lock that acquire acquired stays, and can be renewed and released by its token.
 func TestHandedAbout(t *testing.T) {
 	m := startMesh(t)
 	step := func(name string, code int, args ...string) {
@@ -164,8 +164,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// A port that is not a node's gRPC port is reported at once, not after the timeout, and never as a
-// lock that is held.
+// A port that is not a node's gRPC port is reported at once, not after the timeout, and never as a held
+// lock.
 func TestNotANode(t *testing.T) {
 	web := httptest.NewServer(http.NotFoundHandler())
 	defer web.Close()
@@ -223,7 +223,7 @@ func TestListPages(t *testing.T) {
 	}
 }
 
-// Ctrl-C while waiting gives the place in the queue up.
+// Ctrl-C during a wait gives up the place in the queue.
 func TestInterruptedAcquire(t *testing.T) {
 	m := startMesh(t)
 	m.take("k", "somebody")

@@ -27,8 +27,7 @@ func atTerminal(t *testing.T, m *fakeMesh, args ...string) (tty *screen, cmd *ex
 	return onTerminal(t, m, exec.Command(self, args...))
 }
 
-// shell runs a script on a terminal of its own, in a shell with job control, for
-// which $0 is the command.
+// shell runs a script on a terminal of its own, in a shell with job control. $0 is the command.
 func shell(t *testing.T, m *fakeMesh, script string) (tty *screen, cmd *exec.Cmd) {
 	t.Helper()
 	self, err := os.Executable()
@@ -53,7 +52,7 @@ func onPty(t *testing.T, cmd *exec.Cmd) *screen {
 	}
 	defer end.Close()
 	defer tty.Close()
-	// The package pty leaves it blocking: then Close would wait for the Read of newScreen.
+	// Package pty leaves it blocking: Close would then wait for the Read of newScreen.
 	fd, err := unix.FcntlInt(tty.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err == nil {
 		err = unix.SetNonblock(fd, true)
@@ -68,12 +67,12 @@ func onPty(t *testing.T, cmd *exec.Cmd) *screen {
 	return newScreen(t, master, cmd.Process.Pid)
 }
 
-// screen is a terminal, or a pipe, as its user sees it.
+// screen is the output of a terminal or a pipe.
 type screen struct {
 	tty *os.File
 	// session is the session on it, 0 for a pipe.
 	session int
-	// rest is what was read and not yet looked for.
+	// rest is what was read and not yet searched.
 	rest string
 	// file is a named pipe that a command may read.
 	file string
@@ -117,7 +116,7 @@ func (s *screen) read() {
 	}
 }
 
-// look adds what was read since to rest. It reports whether there will be no more.
+// look adds what was read since to rest. It reports whether the output has ended.
 func (s *screen) look() (ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +153,7 @@ func (s *screen) reads(t *testing.T, what string, seen func(rest string) bool) {
 	}
 }
 
-// processes are the processes of the terminal's session, for a failure.
+// processes describes the processes of the terminal's session, for a failure.
 func (s *screen) processes() string {
 	if s.session == 0 {
 		return ""

@@ -19,8 +19,8 @@ import (
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
-// A lock is taken by force while its job is stopped: CMD does not continue when the job does, not
-// even until the next renewal.
+// A lock is taken by force while its job is stopped: when the job continues, CMD does not, not even until
+// the next renewal.
 func TestLockTakenWhileStopped(t *testing.T) {
 	c := sharelockContender(t)
 	cmd := exec.Command("sh", "-mc", quoted(slices.Concat(c.words, []string{"sh", "-c", `echo "up $$."; read x; echo "got $x."`})...)+
@@ -67,7 +67,7 @@ func lockProcess(t *testing.T, c *contender, command ...string) (cmd *exec.Cmd, 
 // guardedGroup is a CMD with a child in its group, neither of which ends by itself.
 const guardedGroup = `trap "" TERM INT HUP; (trap "" TERM INT HUP; echo "child $(exec sh -c 'echo $PPID')."; while :; do sleep 0.02; done) & while :; do sleep 0.02; done`
 
-// Whatever keeps sharelock from watching over CMD, the group does not outlive the lock.
+// Whatever keeps sharelock from guarding CMD, the group does not outlive the lock.
 func TestLockSentinel(t *testing.T) {
 	kill := func(sig syscall.Signal) func(*testing.T, *exec.Cmd) {
 		return func(t *testing.T, cmd *exec.Cmd) {
@@ -79,7 +79,7 @@ func TestLockSentinel(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		do   func(t *testing.T, cmd *exec.Cmd)
-		// then is the exit code of sharelock if it is continued.
+		// then is the exit code of sharelock after it is continued.
 		then int
 	}{
 		{"killed", kill(syscall.SIGKILL), 0},
@@ -137,7 +137,7 @@ func TestLockSentinel(t *testing.T) {
 	}
 }
 
-// childrenOf are the children of a process, and theirs.
+// childrenOf returns the descendants of a process.
 func childrenOf(t *testing.T, pid int) (all []int) {
 	t.Helper()
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
@@ -157,7 +157,7 @@ func childrenOf(t *testing.T, pid int) (all []int) {
 	return all
 }
 
-// sentinelOf is the sentinel of a sharelock lock, 0 if it has none.
+// sentinelOf returns the sentinel of a sharelock lock, 0 if it has none.
 func sentinelOf(t *testing.T, pid int) int {
 	t.Helper()
 	for _, child := range childrenOf(t, pid) {
@@ -168,7 +168,7 @@ func sentinelOf(t *testing.T, pid int) int {
 	return 0
 }
 
-// The sentinel keeps nothing open that sharelock was started with.
+// The sentinel keeps none of the files open with which sharelock was started.
 func TestSentinelFiles(t *testing.T) {
 	c := sharelockContender(t)
 	r, w, err := os.Pipe()

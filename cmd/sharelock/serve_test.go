@@ -89,7 +89,7 @@ func (n *fakeNode) Addrs() mesh.Addrs {
 	return mesh.Addrs{HTTP: n.cfg.HTTPListen, GRPC: n.cfg.GRPCListen, Peer: n.cfg.PeerListen, Gossip: n.cfg.GossipListen}
 }
 
-// withNodes makes the app's nodes fakes, which prepare may change.
+// withNodes makes the app use fake nodes, which prepare may change.
 func withNodes(a *testApp, prepare func(n *fakeNode)) func() []*fakeNode {
 	var mu sync.Mutex
 	var nodes []*fakeNode
@@ -108,7 +108,7 @@ func withNodes(a *testApp, prepare func(n *fakeNode)) func() []*fakeNode {
 	}
 }
 
-// background runs a command and gives its exit code later.
+// background runs a command and sends its exit code on a channel.
 func (a *testApp) background(args ...string) <-chan int {
 	code := make(chan int, 1)
 	go func() { code <- a.run(context.Background(), args) }()
@@ -312,7 +312,7 @@ func TestServe(t *testing.T) {
 	})
 }
 
-// A port in use is one clear line, from the real node.
+// A port in use is reported in one clear line, by the real node.
 func TestPortInUse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -326,7 +326,7 @@ func TestPortInUse(t *testing.T) {
 	if line := oneLineOf(t, a); !strings.Contains(line, "http.listen") || !strings.Contains(line, "address already in use") {
 		t.Errorf("got %q", line)
 	}
-	// Without seeds and without --found a node could only wait for ever.
+	// Without seeds and without --found a node would wait for ever.
 	a = newApp()
 	a.newNode = func(cfg mesh.Config) (host.Node, error) { return mesh.New(cfg) }
 	a.command(t, exit.Failed, "serve", "--data-dir", "", "--log-level", "error")
@@ -390,7 +390,7 @@ func TestDev(t *testing.T) {
 	}
 }
 
-// A node that leaves leaves the others running.
+// When a node leaves, the others keep running.
 func TestDevLeave(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -457,7 +457,7 @@ func TestDevLeave(t *testing.T) {
 	})
 }
 
-// nodeName is the name of a node of dev.
+// nodeName returns the name of a node of dev.
 func nodeName(i int) string { return string("abcdefghijklmnopqrstuvwxyz"[i]) }
 
 // oneSignal is how long after the first signal another one counts as the same.

@@ -21,8 +21,8 @@ import (
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
-// A signal that is sent to all processes of a control group, or to the process and to its
-// group as timeout(1) does, is one signal to CMD.
+// A signal that is sent to all processes of a control group, or to the process and to its group as
+// timeout(1) does, reaches CMD once.
 func TestLockSignalOnce(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -66,8 +66,8 @@ func TestLockSignalOnce(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// sharelock counts from the moment in which it gets the first, however long this
-				// process takes to send the others.
+				// sharelock counts from the moment at which it gets the first signal, however long this process
+				// takes to send the others.
 				if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 					t.Fatal(err)
 				}
@@ -79,7 +79,7 @@ func TestLockSignalOnce(t *testing.T) {
 				if got := line(t, out); got != "term" {
 					t.Errorf("got %q", got)
 				}
-				// HUP takes the same way as TERM, so another TERM would be there before it.
+				// HUP is delayed like TERM, so another TERM would arrive before it.
 				if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
 					t.Fatal(err)
 				}
@@ -134,8 +134,8 @@ func reaps(t *testing.T, c *contender, command string, who func(*testing.T, int)
 	}
 }
 
-// What cannot be run ends as in sh, before anybody is asked for a lock; a script without
-// an interpreter is the shell's.
+// What cannot be run ends as in sh, before any lock is requested. A script without an interpreter is run
+// by the shell.
 func TestLockPrograms(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{
@@ -173,8 +173,8 @@ func TestLockPrograms(t *testing.T) {
 	}
 }
 
-// A CMD that goes into a session of its own is not waited for, and is out of the lock's reach, as
-// docs/lock.md says; with --wait it is waited for, and its exit code is CMD's.
+// A CMD that moves into a session of its own is not waited for, and is not killed with the lock, as
+// docs/lock.md says. With --wait it is waited for, and its exit code is CMD's.
 func TestLockSetsid(t *testing.T) {
 	if _, err := exec.LookPath("setsid"); err != nil {
 		t.Skip(err)
@@ -227,7 +227,7 @@ func TestLockSetsid(t *testing.T) {
 	}
 }
 
-// Whatever signal ends an acquire, its place in the queue is given up first, and it says nothing.
+// When a signal ends an acquire, its place in the queue is given up first, and nothing is printed.
 func TestInterruptedAcquireProcess(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
 		t.Run(sig.String(), func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/certs"
 )
 
-// The commands make files that work as they are, and say what comes next.
+// The commands create files that can be used unchanged, and print the next steps.
 func TestTLSCreate(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "certs")
 	for _, tt := range []struct {

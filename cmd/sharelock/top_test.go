@@ -21,7 +21,7 @@ func TestTopRefuses(t *testing.T) {
 	}
 }
 
-// With --frames the pictures follow each other; with -o json each is one line.
+// With --frames the frames follow each other; with -o json each is one line.
 func TestTopFrames(t *testing.T) {
 	m := startMesh(t)
 	a := remoteApp(m)

@@ -37,7 +37,7 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.body = append(c.body, b...)
 }
 
-// A node sends its spans to a collector, the last of them when it ends. One that has no collector
+// A node sends its spans to a collector, the last of them when it ends. Without a reachable collector it
 // serves as well, and ends as soon.
 func TestServeTraces(t *testing.T) {
 	var c collector

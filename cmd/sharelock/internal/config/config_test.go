@@ -14,7 +14,7 @@ import (
 // sample is the documented file at the root of the repository.
 const sample = "../../../../config.yaml"
 
-// The sample names every key there is, and says the default of each.
+// The sample names every key that exists, and its default.
 func TestSampleIsDefault(t *testing.T) {
 	settings, err := fileSettings(sample)
 	if err != nil {
@@ -29,7 +29,7 @@ func TestSampleIsDefault(t *testing.T) {
 			t.Errorf("the sample does not name %s", k.name)
 		}
 	}
-	// Applied to nothing at all, so that a value which is left out shows.
+	// Applied to an empty configuration, so that a missing value is noticed.
 	var got Config
 	if err := got.apply(settings); err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func TestSampleIsDefault(t *testing.T) {
 	}
 }
 
-// equal does not tell an empty list from none.
+// equal does not distinguish an empty list from nil.
 func equal(a, b Config) bool {
 	if len(a.Mesh.Seeds) == 0 && len(b.Mesh.Seeds) == 0 {
 		a.Mesh.Seeds, b.Mesh.Seeds = nil, nil
@@ -47,8 +47,8 @@ func equal(a, b Config) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// Every key can be set in the file, in the environment and, if it has one, by its
-// flag, and the later layer wins.
+// Every key can be set in the file, in the environment and, if it has one, by its flag. The later layer
+// wins.
 func TestEveryKeyInEveryLayer(t *testing.T) {
 	values := map[string][3]string{
 		"node.name": {"n1", "n2", "n3"}, "node.data_dir": {"d1", "d2", "d3"},
@@ -207,14 +207,14 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
-// What YAML returns is a file that means the same.
+// YAML returns a file with the same meaning.
 func TestYAML(t *testing.T) {
 	file := write(t, "node:\n  name: n1\nmesh:\n  seeds: [\"a:1\", \"b:2\"]\n")
 	want, _, err := Load(file, []string{"SHARELOCK_HTTP__LISTEN=:9"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Applied to nothing at all, so that a value which is left out shows.
+	// Applied to an empty configuration, so that a missing value is noticed.
 	var got Config
 	if err := got.apply(mustYAML(t, want.YAML(nil))); err != nil || !equal(got, want) {
 		t.Errorf("what is shown means\n%+v\nwant\n%+v (%v)", got, want, err)

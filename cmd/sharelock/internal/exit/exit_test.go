@@ -52,7 +52,7 @@ func TestOfCall(t *testing.T) {
 	}
 }
 
-// Of the holders of a key only some are named, and only a held key changes the exit code.
+// Only some of the holders of a key are named, and only a held key changes the exit code.
 func TestNotObtained(t *testing.T) {
 	held := &sharelock.Error{Err: sharelock.ErrLockHeld, Queue: 7}
 	for i := range 5 {

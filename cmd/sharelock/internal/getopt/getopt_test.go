@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Each call is written as a shell would split it; got is what the options were told, in order.
+// Each call is written as a shell would split it. got lists what the options were set to, in order.
 func TestParse(t *testing.T) {
 	for _, test := range []struct {
 		args, got, rest, err string

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// device remembers what it was told.
+// device records what is written to it.
 type device struct {
 	bytes.Buffer
 	fail   error
@@ -28,8 +28,8 @@ func (d *device) Close() error {
 	return nil
 }
 
-// The processors are kept awake from the first look with much work to the first with
-// little; each is said once.
+// The processors are kept awake from the first measurement with much work to the first with little. Each
+// change is logged once.
 func TestAwake(t *testing.T) {
 	const stay, rest = "\x00\x00\x00\x00", "\xff\xff\xff\xff"
 	var (
@@ -38,7 +38,7 @@ func TestAwake(t *testing.T) {
 	)
 	a := &awake{device: &d, worked: func() uint64 { return work }}
 	for i, step := range []struct {
-		work  uint64 // before each look
+		work  uint64 // before each measurement
 		looks int
 		want  string
 	}{
@@ -65,7 +65,7 @@ func TestAwake(t *testing.T) {
 	}
 }
 
-// A device that fails ends it, with a word in the log.
+// If the device fails, the processors are no longer kept awake, and the log says so.
 func TestAwakeFails(t *testing.T) {
 	var log strings.Builder
 	d := device{fail: errors.New("broken on purpose")}

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A node lets less garbage pile up than Go does, but not so little that a small one
-// collects all the time, unless the environment says how much it may be.
+// A node accumulates less garbage than by Go's default, but not so little that a small node collects all
+// the time, unless the environment sets a limit.
 func TestLimitGarbage(t *testing.T) {
 	percent := func() int {
 		was := debug.SetGCPercent(100)
@@ -28,7 +28,7 @@ func TestLimitGarbage(t *testing.T) {
 	if got := percent(); got != gcPercent {
 		t.Errorf("GC percent %d, want %d", got, gcPercent)
 	}
-	// What starts the next collection, as of one with the ballast.
+	// The size at which the next collection starts, here with the ballast.
 	debug.FreeOSMemory()
 	goal := []metrics.Sample{{Name: "/gc/heap/goal:bytes"}}
 	metrics.Read(goal)
@@ -41,7 +41,7 @@ func TestLimitGarbage(t *testing.T) {
 	}
 }
 
-// A rate that somebody has chosen stays.
+// A rate that was set by others is not changed.
 func TestSampleMemory(t *testing.T) {
 	was := runtime.MemProfileRate
 	t.Cleanup(func() { runtime.MemProfileRate = was })

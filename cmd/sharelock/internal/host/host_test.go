@@ -27,12 +27,12 @@ func TestToggleDebug(t *testing.T) {
 	}
 }
 
-// Ports that are held are nobody else's, until they are free.
+// Held ports cannot be used by others until they are released.
 func TestPorts(t *testing.T) {
 	addr := freeAddr(t)
 	var p ports
 	p.hold(addr)
-	p.hold(addr) // in use: it has nothing to hold
+	p.hold(addr) // in use: there is nothing to hold
 	if l, err := net.Listen("tcp", addr); err == nil {
 		_ = l.Close()
 		t.Error("another could listen on a port that is held")

@@ -19,7 +19,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// scriptedNode is a node that notes what it is told.
+// scriptedNode is a node that records its calls.
 type scriptedNode struct {
 	cfg  mesh.Config
 	done chan struct{}
@@ -37,7 +37,7 @@ func (n *scriptedNode) note(what string) {
 	n.log = append(n.log, what)
 }
 
-// did returns what the node was told.
+// did returns the calls of the node.
 func (n *scriptedNode) did() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -87,7 +87,7 @@ func newHosted(prepare func(n *scriptedNode)) *hosted {
 	return h
 }
 
-// What ends a node, and how the command ends then.
+// Supervise: what ends a node, and how the command ends then.
 func TestSupervise(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -153,7 +153,7 @@ func TestSupervise(t *testing.T) {
 	}
 }
 
-// A mesh in one process has nodes with ports of their own, and ends with all of them.
+// A mesh in one process has nodes with different ports, and ends when all of them have ended.
 func TestDevMesh(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		h := newHosted(func(*scriptedNode) {})

@@ -35,7 +35,7 @@ func (m *heldKey) note(what string) {
 	m.log = append(m.log, what)
 }
 
-// did returns what was asked of the mesh, in order.
+// did returns the calls to the mesh, in order.
 func (m *heldKey) did() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -67,7 +67,7 @@ func (m *heldKey) Close() error {
 // run runs a command under the lock of m, as a process of its own if alone is set.
 func run(t *testing.T, m *heldKey, alone bool, signals chan os.Signal, argv ...string) (out, stderr string, err error) {
 	t.Helper()
-	// A file, so that nothing is left that copies the output of a CMD that was killed.
+	// A file, so that no goroutine is left that copies the output of a killed CMD.
 	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
 	if err != nil {
 		t.Fatal(err)
@@ -101,8 +101,8 @@ func codeOf(err error) int {
 	return -1
 }
 
-// A command runs while the lock is held, and its exit code is that of the process. The same holds
-// with a sentinel.
+// A command runs while the lock is held, and the process ends with its exit code. The same holds with a
+// sentinel.
 func TestRun(t *testing.T) {
 	forced := &sharelock.Error{Err: sharelock.ErrNotHeld}
 	for _, test := range []struct {
@@ -152,8 +152,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A command whose lock is taken by force is ended, and so is what it has started. The lock is
-// released all the same.
+// A command whose lock is taken by force is ended, together with its children. The lock is released
+// nevertheless.
 func TestRunLost(t *testing.T) {
 	for _, alone := range []bool{false, true} {
 		r, w, err := os.Pipe()
@@ -184,7 +184,7 @@ func TestRunLost(t *testing.T) {
 	}
 }
 
-// A signal while the lock is waited for ends the wait.
+// A signal ends the wait for the lock.
 func TestRunInterrupted(t *testing.T) {
 	signals := make(chan os.Signal, 1)
 	signals <- syscall.SIGTERM

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A stop that the runtime delivers behind the SIGCONT that ended it does not stop again.
+// A stop that the runtime delivers after the SIGCONT that ended it does not stop the process again.
 func TestSignalsMerged(t *testing.T) {
 	for _, test := range []struct {
 		sig  syscall.Signal

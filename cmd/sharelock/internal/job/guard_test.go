@@ -17,13 +17,13 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// fakeLock is a lock whose end is given by hand.
+// fakeLock is a lock that the test ends.
 type fakeLock struct {
 	mu   sync.Mutex
 	ends time.Time
 	err  error
 	done chan struct{}
-	// taken is what the owner says of the lock, checking how long that takes.
+	// taken is the owner's answer about the lock, checking how long it takes.
 	taken    error
 	checking time.Duration
 }
@@ -38,8 +38,7 @@ func (l *fakeLock) renew(ttl time.Duration) {
 	l.ends = time.Now().Add(ttl)
 }
 
-// lose ends the lock, unless err is nil: then it forgets how long it had, as after
-// a suspend.
+// lose ends the lock, unless err is nil: then the lock's remaining time is over, as after a suspend.
 func (l *fakeLock) lose(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,7 +75,7 @@ func (l *fakeLock) Remaining() time.Duration {
 	return max(time.Until(l.ends), 0)
 }
 
-// fakeProcess notes its signals and ends by those in endBy.
+// fakeProcess records its signals and ends by those in endBy.
 type fakeProcess struct {
 	start time.Time
 	endBy syscall.Signal
@@ -84,7 +83,7 @@ type fakeProcess struct {
 	after time.Duration
 	ends  chan struct{}
 	stops chan syscall.Signal
-	// resting is how long this process is stopped with CMD.
+	// resting is how long this process is stopped together with CMD.
 	resting time.Duration
 	once    sync.Once
 
@@ -151,7 +150,7 @@ func TestGuard(t *testing.T) {
 		// endBy and after: how CMD reacts.
 		endBy syscall.Signal
 		after time.Duration
-		// meanwhile is what happens beside.
+		// meanwhile is what happens at the same time.
 		meanwhile func(l *fakeLock, p *fakeProcess, signals chan<- os.Signal)
 		lost      bool
 		want      []string
@@ -204,7 +203,7 @@ func TestGuard(t *testing.T) {
 		{
 			name: "slept too long", endBy: none,
 			meanwhile: func(l *fakeLock, _ *fakeProcess, _ chan<- os.Signal) {
-				// Nothing tells: the clock is ahead of every timer.
+				// No timer fires: the clock is ahead of all timers.
 				time.AfterFunc(2500*time.Millisecond, func() { l.lose(nil) })
 			},
 			lost: true, want: []string{"3s killed"}, took: 3 * time.Second,
@@ -238,7 +237,7 @@ func TestGuard(t *testing.T) {
 				p.resting = 20 * time.Second
 				time.AfterFunc(time.Second, func() { p.stops <- syscall.SIGTSTP })
 			},
-			// It does not run on for a moment.
+			// It does not continue even for a moment.
 			lost: true, want: []string{"1s suspend", "21s killed"}, took: 21 * time.Second,
 		},
 		{
@@ -247,7 +246,7 @@ func TestGuard(t *testing.T) {
 				p.resting, l.taken = time.Second, stale
 				time.AfterFunc(time.Second, func() { p.stops <- syscall.SIGTSTP })
 			},
-			// SIGTERM first, so that it finds CMD where it was stopped.
+			// SIGTERM first, so that CMD gets it where it was stopped.
 			lost: true, want: []string{"1s suspend", "2s terminated", "2s resume"}, took: 2 * time.Second,
 		},
 		{
@@ -260,7 +259,7 @@ func TestGuard(t *testing.T) {
 			want: []string{"1s suspend", "3s resume"}, took: 4 * time.Second,
 		},
 		{
-			name: "given the terminal", // this process was not stopped: nothing to ask for
+			name: "given the terminal", // this process was not stopped, so there is nothing to check
 			meanwhile: func(l *fakeLock, p *fakeProcess, _ chan<- os.Signal) {
 				l.checking = time.Hour
 				time.AfterFunc(time.Second, func() { p.stops <- syscall.SIGTTIN })
@@ -285,7 +284,7 @@ func TestGuard(t *testing.T) {
 				if !slices.Equal(p.did(), test.want) {
 					t.Errorf("got %q, want %q", p.did(), test.want)
 				}
-				time.Sleep(time.Hour) // what is left of the timers
+				time.Sleep(time.Hour) // let the remaining timers fire
 			})
 		})
 	}

@@ -9,8 +9,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// fakeWitness answers a question after a time, and says before that that it got a signal, if it
-// did.
+// fakeWitness answers a question after a time. If it got a signal, it reports that before the answer.
 type fakeWitness struct {
 	out            chan witnessed
 	absent, silent bool
@@ -36,7 +35,7 @@ func (w *fakeWitness) ask(number int64) bool {
 	return true
 }
 
-// A signal is passed on when the sentinel has said that it did not get it, however long that takes.
+// A signal is forwarded when the sentinel has reported that it did not get it, however long that takes.
 func TestRelayAsks(t *testing.T) {
 	for _, test := range []struct {
 		name string

@@ -7,7 +7,7 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// The tables have a column for principals if there are any, and are as ever without.
+// The tables have a column for principals only if there are any.
 func TestPrincipalColumn(t *testing.T) {
 	hold := sharelock.Hold{ClientID: "c", Principal: "apps/ci"}
 	for name, c := range map[string]struct {

@@ -21,7 +21,7 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-// A long queue is not listed whole.
+// A long queue is not listed completely.
 func TestCounts(t *testing.T) {
 	l := sharelock.KeyState{
 		Key: "k", Owner: "a", HoldCount: 300, WaiterCount: 5000,

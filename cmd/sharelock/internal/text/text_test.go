@@ -26,7 +26,7 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-// Short rounds down, and has no parts that are zero at its end.
+// Short rounds down, and omits trailing parts that are zero.
 func TestShort(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0:                            "0s",

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Tracing is on if the standard variables say so, and a variable that is not understood is an error.
+// Tracing is on if the standard variables say so. A variable with an unknown value is an error.
 func TestTracingIsOn(t *testing.T) {
 	for _, c := range []struct {
 		environ string
