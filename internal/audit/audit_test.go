@@ -20,7 +20,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// fakeDisk is a sink that fails or hangs as a test wants.
+// fakeDisk is a sink that fails or hangs as a test requires.
 type fakeDisk struct {
 	mu     sync.Mutex
 	data   bytes.Buffer
@@ -114,7 +114,7 @@ func TestLine(t *testing.T) {
 	})
 }
 
-// A log that is off is nil, and calls of it do nothing.
+// A nil log is off, and calls of it do nothing.
 func TestOff(t *testing.T) {
 	l, err := Open(Config{})
 	if l != nil || err != nil {
@@ -141,8 +141,8 @@ func TestOff(t *testing.T) {
 	}
 }
 
-// The disk hangs: the first caller waits 100 ms, the others not at all, ordinary calls never. What
-// does not fit is lost, counted and marked when the disk is back.
+// The disk hangs: the first caller waits 100 ms, the others not at all, ordinary calls never. Lines that
+// do not fit into the queue are lost, counted, and marked when the disk works again.
 func TestHangingDisk(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		d := new(fakeDisk)
@@ -208,7 +208,7 @@ func TestWaitsAgain(t *testing.T) {
 		if !strings.Contains(d.text(), "three") {
 			t.Error("Record returned before the line was written")
 		}
-		// A caller that is gone does not wait.
+		// A caller whose context has ended does not wait.
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		hang = make(chan struct{})
@@ -225,8 +225,8 @@ func TestWaitsAgain(t *testing.T) {
 	})
 }
 
-// The disk is full in the middle of a line, and has room later. The torn line is ended, and the
-// gap is marked even if no other line comes.
+// The disk becomes full in the middle of a line, and has space later. The torn line is ended, and the gap is
+// marked even if no other line comes.
 func TestFullDisk(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		d := new(fakeDisk)
@@ -298,7 +298,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// An operator moves the file away and asks to open it again; a torn line of a crash is ended.
+// An operator moves the file away and asks to open it again. The torn line of a crash is ended.
 func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	if err := os.WriteFile(path, []byte(`{"half":`), 0o600); err != nil {
@@ -313,7 +313,7 @@ func TestReopen(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Reopen()
-	for range 1000 { // the writer opens it when it sees the wish, before or after a line
+	for range 1000 { // the writer opens it when it notices the request, before or after a line
 		l.Record(t.Context(), Event{Result: Denied, Key: "new"})
 		if _, err := os.Stat(path); err == nil {
 			break

@@ -9,7 +9,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// counted returns how many denials the lines of a log stand for, in how many lines, by who was denied.
+// counted returns how many denials the lines of a log represent, and in how many lines, by caller.
 func counted(t *testing.T, d *fakeDisk) (denials, lines map[string]int) {
 	t.Helper()
 	denials, lines = map[string]int{}, map[string]int{}
@@ -28,8 +28,8 @@ func counted(t *testing.T, d *fakeDisk) (denials, lines map[string]int) {
 	return denials, lines
 }
 
-// A flood of denials of one host, or of one principal, leaves a bounded number of lines, which stand for
-// all of them. What others do, and are denied, is written as always.
+// A flood of denials of one host, or of one principal, leaves a bounded number of lines that represent all of
+// them. The calls and denials of others are written as always.
 func TestFloodOfDenials(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		d := new(fakeDisk)
@@ -64,7 +64,7 @@ func TestFloodOfDenials(t *testing.T) {
 	})
 }
 
-// Many hosts together leave no more, and Close writes what was counted.
+// Many hosts together leave as few lines, and Close writes what was counted.
 func TestDenialsOfManyHosts(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		d := new(fakeDisk)
@@ -92,7 +92,7 @@ func TestDenialsOfManyHosts(t *testing.T) {
 	})
 }
 
-// Who is denied nothing for a while is forgotten.
+// A caller that is denied nothing for a while is forgotten.
 func TestForgetsDeniers(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		l := start(Config{}, new(fakeDisk))

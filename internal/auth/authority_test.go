@@ -51,7 +51,7 @@ func (r *rig) write(t *testing.T, name, text string) {
 	}
 }
 
-// want authenticates, and checks the principal, or the error if its name begins with !.
+// want authenticates, and checks the principal, or the error if want begins with !.
 func (r *rig) want(t *testing.T, c Credentials, want string) *Identity {
 	t.Helper()
 	id, err := r.Authenticate(t.Context(), c)
@@ -105,7 +105,7 @@ principals:
 	}
 }
 
-// Denials name the verb, the key, the principal and the rule that would help.
+// Denials name the verb, the key, the principal and a rule that would allow the call.
 func TestDenials(t *testing.T) {
 	_, stored := NewToken()
 	r := newRig(t, fmt.Sprintf("principals: [{name: ci, tokens: [%q]}]", stored))
@@ -133,8 +133,8 @@ func TestDenials(t *testing.T) {
 	}
 }
 
-// Bad credentials of one address are not examined any more after a while; those that were good
-// before still are, wherever they come from.
+// After a number of bad credentials of an address, no more are examined for a while. Credentials that were
+// valid before still are, wherever they come from.
 func TestGuessing(t *testing.T) {
 	proven, first := NewToken()
 	fresh, second := NewToken()
@@ -152,7 +152,7 @@ func TestGuessing(t *testing.T) {
 	r.want(t, Credentials{Bearer: fresh, From: far}, "ci")
 }
 
-// A changed file is taken, and a bad one is not; identities are refreshed.
+// A changed file is loaded, and a bad one is not; identities are refreshed.
 func TestReload(t *testing.T) {
 	token, stored := NewToken()
 	good := "policies: {p: [{keys: [\"a/\"], verbs: [acquire]}]}\nprincipals: [{name: ci, policies: [p], tokens: [%q], certs: [\"cn:ci\"]}]"

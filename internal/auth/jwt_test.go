@@ -52,7 +52,7 @@ func jwks(t *testing.T, issuers ...*issuer) string {
 	return string(b)
 }
 
-// sign makes a JWT with these claims, and those of a good one for what is missing.
+// sign creates a JWT with these claims, and valid ones for the missing claims.
 func (i *issuer) sign(t *testing.T, now time.Time, claims map[string]any) string {
 	t.Helper()
 	all := map[string]any{"iss": i.url, "aud": []string{"other", "sharelock"}, "sub": "ns:a", "exp": now.Add(time.Hour).Unix()}
@@ -141,7 +141,7 @@ func TestJWT(t *testing.T) {
 	}
 }
 
-// A key that is shared with readers of the file can sign nothing.
+// A symmetric key, which readers of the file would know, cannot sign a JWT.
 func TestJWTAlgorithms(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -192,7 +192,7 @@ func TestJWTAlgorithms(t *testing.T) {
 	}
 }
 
-// A JWT is good until it ends, its key is taken out, or its principal is.
+// A JWT is valid until it expires, or its key or its principal is removed.
 func TestJWTRefresh(t *testing.T) {
 	r, apps, boss := newJWTRig(t)
 	id := r.want(t, Credentials{Bearer: apps.sign(t, r.now, nil)}, "apps/ns:a")
@@ -222,7 +222,7 @@ func TestJWTRefresh(t *testing.T) {
 	}
 }
 
-// Without a file the issuer says which keys it has, but it is not asked by every stranger.
+// Without a file the issuer is asked for its keys, but strangers cannot cause frequent requests.
 func TestJWTDiscovery(t *testing.T) {
 	var keys atomic.Value
 	var asked atomic.Int32
@@ -251,7 +251,7 @@ func TestJWTDiscovery(t *testing.T) {
 	r.now = r.now.Add(fetchInterval)
 	r.want(t, Credentials{Bearer: second.sign(t, r.now, nil)}, "apps/ns:a")
 
-	// A key that the issuer has withdrawn is refused after a while, also in a JWT that was good.
+	// A key that the issuer has withdrawn is refused after a while, also in a JWT that was accepted before.
 	old := first.sign(t, r.now, map[string]any{"exp": r.now.Add(24 * time.Hour).Unix()})
 	keys.Store(jwks(t, first, second))
 	r.now = r.now.Add(fetchInterval)

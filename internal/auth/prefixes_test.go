@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A search in the compiled prefixes finds what a look at every grant finds.
+// A search in the compiled prefixes finds what a linear search finds.
 func TestPrefixes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringMatching(`[ab/]{0,4}`)

@@ -40,7 +40,7 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// Addresses have guesses of their own, which come back with time. The table does not grow.
+// Each address has guesses of its own, which become available again with time. The table does not grow.
 func TestGuesses(t *testing.T) {
 	var g guesses
 	now := time.Unix(1e9, 0)

@@ -7,8 +7,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// TestClocks: the system's clock runs on in a bubble, the monotonic one is the
-// bubble's.
+// TestClocks: in a bubble the system's clock follows real time, and the monotonic clock the bubble's.
 func TestClocks(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		system, monotonic := System(), Monotonic()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Check finds every kind of damage: each of these does one.
+// Check finds every kind of damage that these cases do.
 func TestCheckFindsDamage(t *testing.T) {
 	heap := func(damage func(h *Deadlines)) error {
 		var h Deadlines

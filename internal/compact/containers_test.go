@@ -11,7 +11,7 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// A slab, an index and the texts of claims, beside a map of what is in them.
+// A slab, a hash table and an arena of claims, compared with a map of their contents.
 func TestStoresAgainstMap(t *testing.T) {
 	type record struct {
 		hash                 uint32
@@ -27,7 +27,7 @@ func TestStoresAgainstMap(t *testing.T) {
 		live := map[uint32]record{}
 		word := rapid.StringN(1, 40, 60)
 		add := func(t *rapid.T) {
-			// Few hashes, at both ends of the table, so that the ways of many cross.
+			// Few hashes, at both ends of the table, so that many probe sequences overlap.
 			r := record{key: word.Draw(t, "key"), client: word.Draw(t, "client"), request: word.Draw(t, "request")}
 			r.hash = rapid.SampledFrom([]uint32{0, 1 << 20, 1 << 30, 1 << 31, 1<<32 - 1<<28, 1<<32 - 1}).Draw(t, "hash")
 			r.text = text.put(r.key, r.client, r.request)
@@ -90,7 +90,7 @@ func TestStoresAgainstMap(t *testing.T) {
 	})
 }
 
-// The longest texts fit, and a text whose room was given back is not there twice.
+// The longest texts fit, and a text whose memory was freed and used again does not appear twice.
 func TestTextsOfAllLengths(t *testing.T) {
 	var l arena
 	ids := map[TextID]int{}

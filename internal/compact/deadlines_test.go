@@ -9,11 +9,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-// entryDue is when a claim is due that is due as its entry says.
+// entryDue returns a claim's deadline from its entry.
 func entryDue(e *Deadline) time.Duration { return e.Due }
 
-// The heap gives claims in the order in which they are due, however they were
-// renewed and taken out in between.
+// The heap returns the claims in the order of their deadlines, whatever renewals and removals happen in
+// between.
 func TestDeadlinesAgainstSorting(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var h Deadlines
@@ -75,7 +75,7 @@ func TestDeadlinesAgainstSorting(t *testing.T) {
 	})
 }
 
-// A renewal is a store: the heap is put right when somebody must know.
+// A renewal only stores the deadline. The heap is corrected when the first deadline is needed.
 func TestRenewalsAreLazy(t *testing.T) {
 	var h Deadlines
 	for id := range uint32(100) {

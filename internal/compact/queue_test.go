@@ -14,7 +14,7 @@ func (q *Queue[T]) chunks() [][]T {
 	return append(slices.Clone(*q.full), q.tail)
 }
 
-// A queue that never runs empty has room for what is in it, not for all that ever was.
+// A queue that never becomes empty has memory for its contents, not for everything it ever contained.
 func TestFifoStaysSmall(t *testing.T) {
 	var q Queue[*int]
 	q.Push(new(int))
@@ -27,7 +27,7 @@ func TestFifoStaysSmall(t *testing.T) {
 	}
 }
 
-// A fifo gives what was pushed in that order, and forgets what was dropped.
+// A queue returns entries in the order in which they were pushed, and forgets those that were dropped.
 func TestFifo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var q Queue[*int]

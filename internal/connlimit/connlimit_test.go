@@ -22,7 +22,7 @@ type addr string
 func (addr) Network() string  { return "tcp" }
 func (a addr) String() string { return string(a) }
 
-// queue is a listener of connections that have come.
+// queue is a listener of connections that have arrived.
 type queue struct{ conns []net.Conn }
 
 func (q *queue) Accept() (net.Conn, error) {
@@ -36,7 +36,7 @@ func (q *queue) Accept() (net.Conn, error) {
 func (q *queue) Close() error   { return nil }
 func (q *queue) Addr() net.Addr { return addr("here:1") }
 
-// port is a port with a bound.
+// port is a port with a limit.
 type port struct {
 	t     *testing.T
 	limit *Limit
@@ -50,7 +50,7 @@ func newPort(t *testing.T, most int) *port {
 	return p
 }
 
-// come lets a connection come, and returns it and what the server gets, nil if it is refused.
+// come opens a connection, and returns it and the server's side, nil if it was refused.
 func (p *port) come(remote string) (*stream, net.Conn) {
 	p.t.Helper()
 	s := &stream{remote: remote}
@@ -101,7 +101,7 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// A connection that was dropped is closed by its server, too, and counts once.
+// A connection that was dropped is also closed by its server, and counts once.
 func TestDroppedCountsOnce(t *testing.T) {
 	p := newPort(t, 3)
 	_, first := p.come("a:1")

@@ -7,7 +7,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/event"
 )
 
-// An event is encoded once for all who share it, in each form.
+// An event is encoded once in each form, for all watches that share it.
 func TestEncodedOnce(t *testing.T) {
 	encoded := 0
 	encode := func(b []byte, e *sharelock.Event) []byte {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A file is written when it is wanted, the oldest go, and a nil recorder does nothing.
+// A file is written on request, the oldest are removed, and a nil recorder does nothing.
 func TestRecorder(t *testing.T) {
 	dir := t.TempDir()
 	for i := range keep + 3 {
@@ -44,7 +44,7 @@ func TestRecorder(t *testing.T) {
 	off.Stop()
 }
 
-// A directory that cannot be written is a line in the log, and the node goes on.
+// If the directory cannot be written, the log says so, and the node continues.
 func TestNoDirectory(t *testing.T) {
 	var out bytes.Buffer
 	r, err := Start(filepath.Join(t.TempDir(), "none"), slog.New(slog.NewTextHandler(&out, nil)))

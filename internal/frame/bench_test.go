@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A message there and back over loopback, by its size.
+// A message to the other end and back over loopback, by size.
 func BenchmarkRoundTrip(b *testing.B) {
 	for _, n := range []int{64, 4 << 10, 64 << 10} {
 		b.Run(fmt.Sprintf("bytes=%d", n), func(b *testing.B) {

@@ -14,7 +14,7 @@ import (
 
 const most = 1 << 20
 
-// pair is both ends of a stream.
+// pair returns both ends of a stream.
 func pair(t *testing.T) (a, b *Conn) {
 	t.Helper()
 	near, far := net.Pipe()
@@ -24,7 +24,7 @@ func pair(t *testing.T) (a, b *Conn) {
 
 var sizes = []int{0, 1, 127, least - head, least, 4096, Buffer - head, Buffer, Buffer + 1, 4*Buffer + 1, 9*Buffer - 5, most, 3, 0, 700}
 
-// Messages of all sizes arrive whole, in order, and apart.
+// Messages of all sizes arrive complete, in order, and separate.
 func TestArrive(t *testing.T) {
 	a, b := pair(t)
 	sent := make(chan error, 1)
@@ -51,7 +51,7 @@ func TestArrive(t *testing.T) {
 	}
 }
 
-// What a burst needed is given back when there is little to say for a while.
+// A buffer that a burst needed is freed after a number of small messages.
 func TestRoomIsGivenBack(t *testing.T) {
 	a, b := pair(t)
 	say := func(n, times int) {
@@ -84,7 +84,7 @@ func TestRoomIsGivenBack(t *testing.T) {
 	}
 }
 
-// Messages of one size, whatever it is, need no room anew.
+// Messages of equal size, whatever it is, need no new buffer.
 func TestRoomIsKept(t *testing.T) {
 	for _, n := range []int{0, 100, 5000, Buffer - head, Buffer, Buffer + 1, 5 * Buffer} {
 		message := append(binary.BigEndian.AppendUint32(nil, uint32(n)), make([]byte, n)...)
@@ -106,7 +106,7 @@ func TestRoomIsKept(t *testing.T) {
 	}
 }
 
-// again gives one message again and again, and never two in one read.
+// again returns one message repeatedly, and never two in one read.
 type again struct {
 	message []byte
 	at      int
@@ -118,7 +118,7 @@ func (a *again) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// readConn is a stream that gives what a reader gives.
+// readConn is a stream that reads from a reader.
 type readConn struct {
 	net.Conn
 	io.Reader
@@ -155,7 +155,7 @@ func TestArriveInParts(t *testing.T) {
 	}
 }
 
-// A message that is cut off, or says that it is larger than any, is an error.
+// A message that is cut off, or too long, is an error.
 func TestRefused(t *testing.T) {
 	for _, tt := range []struct {
 		name, bytes string
@@ -175,7 +175,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// A length that nothing follows costs no memory, and one that reads nothing ends.
+// A length without a message costs no memory. A reader that returns nothing ends with an error.
 func TestClaimsCostNothing(t *testing.T) {
 	c := New(readConn{Reader: io.MultiReader(bytes.NewReader([]byte{0, 15, 0, 0}), iotest.ErrReader(os.ErrDeadlineExceeded))}, most, time.Minute)
 	if _, err := c.Recv(); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -194,7 +194,7 @@ type nothing struct{}
 
 func (nothing) Read([]byte) (int, error) { return 0, nil }
 
-// A message that the other end does not take is given up.
+// Send fails if the other end does not read.
 func TestPatience(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close() //nolint:errcheck // a pipe

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// given is a connection on which some bytes have come, and that then ends.
+// given is a connection from which some bytes can be read, and that then ends.
 type given struct {
 	net.Conn
 	read func([]byte) (int, error)
@@ -18,8 +18,8 @@ type given struct {
 
 func (g given) Read(b []byte) (int, error) { return g.read(b) }
 
-// FuzzRecv: however the bytes of a stranger come, Recv returns the messages in them, and an error for
-// what is none. What a length claims is not allocated before it has come.
+// FuzzRecv: however the bytes of a stranger arrive, Recv returns the messages in them, and an error for
+// anything else. It does not allocate memory for a length before the bytes have arrived.
 func FuzzRecv(f *testing.F) {
 	const most = 1 << 10
 	f.Add([]byte("\x00\x00\x00\x02hi\x00\x00\x00\x00"))

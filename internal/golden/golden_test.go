@@ -11,13 +11,13 @@ import (
 	"github.com/sgkandale/sharelock/internal/golden"
 )
 
-// failures is a T that counts.
+// failures is a T that records errors.
 type failures []string
 
 func (*failures) Helper()                          {}
 func (f *failures) Errorf(format string, a ...any) { *f = append(*f, fmt.Sprintf(format, a...)) }
 
-// A changed byte, a missing sample and a new one are found.
+// Compare reports a changed byte, a missing sample and a new sample.
 func TestCompare(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "deep", "file")
 	sample := func(data ...string) *golden.File {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What does not fit becomes the nearest value that does, and never wraps around.
+// A value that does not fit becomes the nearest one that does, and never wraps around.
 func TestNearest(t *testing.T) {
 	for _, c := range []struct{ got, want uint64 }{
 		{uint64(Uint8(7)), 7},
@@ -29,7 +29,7 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// The bits of a number are those of its varint in Protocol Buffers, and give the number back.
+// The bits of a number are those of its varint in Protocol Buffers, and Signed is their inverse.
 func TestBits(t *testing.T) {
 	for _, n := range []int64{0, 1, -1, math.MaxInt64, math.MinInt64} {
 		if got := Signed(Bits(n)); got != n {

@@ -10,8 +10,7 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// story makes the history of one key by hand; its times are milliseconds, its
-// tokens small numbers.
+// story builds the history of one key by hand; its times are milliseconds, its tokens small numbers.
 type story struct {
 	calls    []Call
 	troubled time.Time
@@ -19,7 +18,7 @@ type story struct {
 
 func at(ms int) time.Time { return time.Unix(1000, 0).Add(time.Duration(ms) * time.Millisecond) }
 
-// add adds a call; one that ends at 0 has no answer.
+// add adds a call. A call that ends at 0 has no answer.
 func (s *story) add(c Call, from, to int) *Call {
 	c.Key, c.Start = "k", at(from)
 	if to > 0 {
@@ -31,19 +30,19 @@ func (s *story) add(c Call, from, to int) *Call {
 	return &s.calls[len(s.calls)-1]
 }
 
-// grant is an acquire that was granted, safe for 100 ms from its send.
+// grant adds an acquire that was granted, safe for 100 ms from its send.
 func (s *story) grant(id string, token uint64, from, to int) *Call {
 	return s.add(Call{
 		Op: Acquire, RequestID: id, Client: "of " + id, Outcome: OK, Token: sharelock.Token(token), SafeUntil: at(from + 100),
 	}, from, to)
 }
 
-// lostAcquire is an acquire without an answer.
+// lostAcquire adds an acquire without an answer.
 func (s *story) lostAcquire(id string, from int) {
 	s.add(Call{Op: Acquire, RequestID: id, Client: "of " + id}, from, 0)
 }
 
-// call is one that names a token.
+// call adds a call that names a token.
 func (s *story) call(op Op, token uint64, o Outcome, from, to int) *Call {
 	c := Call{Op: op, Outcome: o, Token: sharelock.Token(token)}
 	if op == Renew && o == OK {
@@ -60,15 +59,15 @@ func holds(tokens ...uint64) []Hold {
 	return list
 }
 
-// get shows these holders.
+// get adds a read that shows these holders.
 func (s *story) get(from, to int, tokens ...uint64) {
 	s.add(Call{Op: Get, Outcome: OK, Holds: holds(tokens...)}, from, to)
 }
 
-// tests tell stories that have an order, or none.
+// tests has histories that have an order, and some that have none.
 var tests = map[string]struct {
 	tell func(s *story)
-	want string // what the error says; "" is none
+	want string // a text in the error; "" means no error
 }{
 	"one after the other": {func(s *story) {
 		s.grant("a", 1, 0, 10)
@@ -115,7 +114,7 @@ var tests = map[string]struct {
 		s.grant("b", 2, 5, 101)
 	}, ""},
 	"an expiry is seen only once it can have been": {func(s *story) {
-		// The read is over before the deadline that the grant needs.
+		// The read ends before the deadline that the grant requires to have passed.
 		s.grant("a", 1, 0, 10)
 		s.grant("b", 2, 5, 120)
 		s.get(20, 90, 2)
@@ -448,7 +447,7 @@ func expect(t *testing.T, err error, want string) {
 	}
 }
 
-// TestOtherKeys: keys are independent, and every bad one is named.
+// TestOtherKeys: keys are independent, and every violated one is named.
 func TestOtherKeys(t *testing.T) {
 	s := &story{}
 	for i, key := range []string{"a", "b", "c"} {
@@ -466,7 +465,7 @@ func TestOtherKeys(t *testing.T) {
 	}
 }
 
-// crowd is n clients that wait for a key in one line, holding it 10 ms each; some
+// crowd is a history of n clients that wait for a key in one queue and hold it for 10 ms each. Some
 // renew, and every 20th has no answer to its release.
 func crowd(n int) *story {
 	s := &story{}
@@ -488,7 +487,7 @@ func TestLongHistory(t *testing.T) {
 	if err := Check(s.calls, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	// The last but one is granted what the one before still has.
+	// The last but one is granted what the one before still holds.
 	s.grant("twice", 2001, 19990, 19997)
 	s.grant("again", 2002, 19990, 19998)
 	if err := Check(s.calls, time.Time{}); !errors.Is(err, ErrIllegal) {
@@ -496,8 +495,8 @@ func TestLongHistory(t *testing.T) {
 	}
 }
 
-// TestCuts: a history that is searched in parts gives what it gives as a whole.
-// Only which of several slots became free is forgotten at a cut.
+// TestCuts: a history that is searched in parts gives the same result as a whole. Only which of several
+// slots became free is forgotten at a cut.
 func TestCuts(t *testing.T) {
 	for name, c := range tests {
 		s := &story{}
@@ -514,7 +513,7 @@ func TestCuts(t *testing.T) {
 	}
 }
 
-// TestNotDecided: what cannot be decided is an error, and not a violation.
+// TestNotDecided: a history that cannot be decided is an error, but not a violation.
 func TestNotDecided(t *testing.T) {
 	s := crowd(100)
 	for name, l := range map[string]limits{"steps": {mostCalls, 200}, "no cut": {20, mostSteps}} {

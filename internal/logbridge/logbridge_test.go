@@ -13,7 +13,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// logInto is a logger whose lines have no time.
+// logInto returns a logger whose lines have no time.
 func logInto(b *bytes.Buffer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
@@ -89,8 +89,8 @@ func TestHCLogLevels(t *testing.T) {
 	}
 }
 
-// A peer that is away is the node's own business to report; anything else is an error that is
-// shown once a minute.
+// The node itself reports a peer that is away, so the library's line is not shown. Any other error is shown
+// once a minute.
 func TestHeldBack(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		var b bytes.Buffer

@@ -36,7 +36,7 @@ type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, errors.New("closed") }
 
-// A log that nobody takes any more is kept all the same.
+// The end of a log is kept even if writing it fails.
 func TestBrokenLog(t *testing.T) {
 	tail := New(broken{}, 100)
 	if _, err := tail.Write([]byte("x\n")); err == nil {

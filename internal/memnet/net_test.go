@@ -19,7 +19,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// pair connects a to b, port 7000.
+// pair connects a to b at port 7000.
 func pair(tb testing.TB, n *memnet.Net) (atA, atB net.Conn) {
 	tb.Helper()
 	l, err := n.Host("b").Listen(":7000")
@@ -58,7 +58,7 @@ func expect(tb testing.TB, c net.Conn, want string) {
 	}
 }
 
-// expectNothing says that no byte and no end arrives within d.
+// expectNothing fails the test if a byte or the end arrives within d.
 func expectNothing(tb testing.TB, c net.Conn, d time.Duration) {
 	tb.Helper()
 	_ = c.SetReadDeadline(time.Now().Add(d))
@@ -179,7 +179,7 @@ func TestNetKillAndCrash(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		fault func(*memnet.Net)
-		// silent: the far end hears nothing until the machine boots.
+		// silent: the far end gets nothing until the machine boots.
 		silent bool
 	}{
 		{"kill", func(n *memnet.Net) { n.Kill("a") }, false},
@@ -238,8 +238,7 @@ func TestNetKillAndCrash(t *testing.T) {
 	}
 }
 
-// TestNetKillKeepsWhatWasClosed: a process that closes a stream in order and
-// dies then does not take the bytes back.
+// TestNetKillKeepsWhatWasClosed: bytes arrive if a process closes a stream in order and then dies.
 func TestNetKillKeepsWhatWasClosed(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
@@ -281,7 +280,7 @@ func TestNetReset(t *testing.T) {
 	})
 }
 
-// TestNetWindow: a writer waits for a reader, and a deadline ends that.
+// TestNetWindow: a writer waits for a reader, until its deadline.
 func TestNetWindow(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		n := memnet.New(1)

@@ -41,7 +41,7 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-// Without Calls nothing is counted, and nobody need ask.
+// Without Calls nothing is counted, and callers need not check for nil.
 func TestNoCalls(t *testing.T) {
 	var c *Calls
 	m := c.Method("http", "get")

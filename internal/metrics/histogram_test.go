@@ -41,7 +41,7 @@ func TestHistogramBuckets(t *testing.T) {
 	})
 }
 
-// Two classic bounds in one native bucket could not be told apart.
+// Two classic bounds in one native bucket could not be distinguished.
 func TestHistogramBounds(t *testing.T) {
 	for i, b := range Bounds {
 		if n := nativeOf(largest(b)); splits[n] != largest(b) || i > 0 && nativeOf(largest(Bounds[i-1])) == n {

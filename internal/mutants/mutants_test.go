@@ -28,7 +28,7 @@ const randomRun = "TestSimStorm"
 // mostTime ends a test that hangs.
 const mostTime = 3 * time.Minute
 
-// TestTableIsWhole: every mutant has a name of its own, and something that catches it.
+// TestTableIsWhole: every mutant has a unique name, and something that catches it.
 func TestTableIsWhole(t *testing.T) {
 	known := map[string]bool{}
 	for _, m := range all {
@@ -50,16 +50,16 @@ func TestTableIsWhole(t *testing.T) {
 	}
 }
 
-// TestRewritesApply: every rewrite finds its place in the product as it is now. It builds
-// nothing; `make mutants` does.
+// TestRewritesApply: every rewrite matches the product as it is now. It builds nothing; `make mutants`
+// does.
 func TestRewritesApply(t *testing.T) {
 	if _, err := rewriteAll(root, all); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestMutants is `make mutants`: SHARELOCK_MUTANTS is full, or short to leave out
-// the random run. SHARELOCK_MUTANT=name,name runs these mutants alone.
+// TestMutants is `make mutants`. SHARELOCK_MUTANTS is full, or short to leave out the random run.
+// SHARELOCK_MUTANT=name,name runs only these mutants.
 func TestMutants(t *testing.T) {
 	how := os.Getenv("SHARELOCK_MUTANTS")
 	if how == "" {
@@ -86,7 +86,7 @@ func TestMutants(t *testing.T) {
 	r.print(t)
 }
 
-// A runner runs test binaries that have all mutants in them, to be switched on one at a time.
+// A runner runs test binaries that contain all mutants, with at most one switched on.
 type runner struct {
 	dir  string
 	full bool
@@ -122,8 +122,8 @@ func (r *runner) build(t *testing.T, mutants []mutant) {
 	}
 }
 
-// overlay writes the rewritten files, and returns a file that tells the go command to
-// compile them instead of those of the product.
+// overlay writes the rewritten files, and returns a file that makes the go command compile them instead of
+// those of the product.
 func (r *runner) overlay(t *testing.T) string {
 	t.Helper()
 	files, err := rewriteAll(root, all)
@@ -155,7 +155,7 @@ func (r *runner) binary(dir string) string {
 	return filepath.Join(r.dir, strings.ReplaceAll(dir, "/", "-")+".test")
 }
 
-// soundness: with no mutant on, all tests that are to catch one are there and pass.
+// soundness checks that with no mutant on, all tests that must catch one exist and pass.
 func (r *runner) soundness(t *testing.T, mutants []mutant) {
 	t.Helper()
 	tests, seeds := map[string][]string{}, 0
@@ -180,7 +180,7 @@ func (r *runner) soundness(t *testing.T, mutants []mutant) {
 	}
 }
 
-// run runs tests with a mutant on; "" is none.
+// run runs tests with a mutant on; "" means none.
 func (r *runner) run(ctx context.Context, mutant, dir, tests string, seed int) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, mostTime)
 	defer cancel()
@@ -200,7 +200,7 @@ func (r *runner) run(ctx context.Context, mutant, dir, tests string, seed int) (
 	return out.String(), err
 }
 
-// try puts a mutant before its nets.
+// try runs the nets of a mutant.
 func (r *runner) try(t *testing.T, m mutant) {
 	caught := false
 	for _, n := range m.nets {
@@ -242,8 +242,8 @@ var (
 	anyPanic   = regexp.MustCompile(`(?m)^(panic: |fatal error: |WARNING: DATA RACE)`)
 )
 
-// evidence is the invariant that a run has found broken, and in which test. "" is
-// none: nothing failed, or it failed for another reason.
+// evidence returns the invariant that a run has found violated, and the test. It returns "" if nothing
+// failed, or if it failed for another reason.
 func evidence(out string, err error, want []string) (by, test string) {
 	failed := failedTest.FindStringSubmatch(out)
 	if err == nil || failed == nil || anyPanic.MatchString(out) {
@@ -257,7 +257,7 @@ func evidence(out string, err error, want []string) (by, test string) {
 	return "", ""
 }
 
-// ends is how a run ended that caught nothing.
+// ends describes how a run ended that caught nothing.
 func ends(out string, err error) string {
 	if err == nil {
 		return "it passes"
@@ -281,7 +281,7 @@ func (r *runner) note(x row) {
 	r.rows = append(r.rows, x)
 }
 
-// print shows the report in the order of the table.
+// print prints the report in the order of the table.
 func (r *runner) print(t *testing.T) {
 	t.Helper()
 	r.mu.Lock()

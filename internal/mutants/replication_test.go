@@ -53,8 +53,8 @@ var replication = []mutant{
 		},
 	},
 	{
-		// The node that takes a request looks at the lease, too, before and after, so only the owner's
-		// own tests see this one.
+		// The node that takes a request also checks the lease, before and after, so only the owner's own tests
+		// catch this mutant.
 		name: "no-lease-check", rule: "A2",
 		breaks: "an owner lets an answer leave without looking at its lease",
 		code: []rewrite{

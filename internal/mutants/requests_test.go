@@ -5,7 +5,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/invariant"
 )
 
-// The mutants of requests: at the owner, on the way to it, in the client.
+// The mutants of requests: at the owner, in the forwarding node, in the client.
 var requests = []mutant{
 	{
 		name: "local-fallback", rule: "Q1, Q4",

@@ -112,7 +112,7 @@ func TestRewriteAdds(t *testing.T) {
 	}
 }
 
-// Every rewrite that does not fit must be noticed.
+// Every rewrite that does not match is reported.
 func TestRewriteRefuses(t *testing.T) {
 	const good = `
 		- fmt.Println(2)

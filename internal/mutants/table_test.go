@@ -7,10 +7,10 @@ import (
 	"github.com/sgkandale/sharelock/internal/invariant"
 )
 
-// all are the mutants, in the order of the report.
+// all lists the mutants, in the order of the report.
 var all = slices.Concat(replication, activation, requests, views)
 
-// caughtByRandomRun are the invariants of which the random run must name one.
+// caughtByRandomRun lists the invariants, one of which the random run must name.
 var caughtByRandomRun = names([]cluster.Invariant{
 	cluster.OneHolder, cluster.TokensGrow, cluster.OneGrant, cluster.Fair,
 	cluster.Consistent, cluster.Linearizable,

@@ -5,7 +5,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/invariant"
 )
 
-// The mutants of those who agree on the view and give leases.
+// The mutants of agreeing on views and granting leases.
 var views = []mutant{
 	{
 		name: "found-unasked", rule: "V0",

@@ -20,7 +20,7 @@ func expired() certs.Option {
 
 func early() certs.Option { return certs.Valid(time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)) }
 
-// badMembers are certificates that nobody may act as a member with, and what is said about them.
+// badMembers returns certificates with which nobody may act as a member, and the errors about them.
 func badMembers(t *testing.T, ca *certs.CA) map[string]struct {
 	pair certs.Pair
 	want string
@@ -94,13 +94,13 @@ func TestDialersRefuseServers(t *testing.T) {
 	}
 }
 
-// A dialer says on its side why it was refused, once.
+// The log of a dialer says once why it was refused.
 func TestRefusedDialer(t *testing.T) {
 	ca := newCA(t)
 	s, log := open(t, Memory(material(memberOf(t, ca), ca)))
 	other := newCA(t)
 	their, _ := open(t, Memory(material(memberOf(t, other), other)))
-	their.current.Store(func() *Set { // they trust us not, but we trust them
+	their.current.Store(func() *Set { // they do not trust us, but we trust them
 		set, err := newSet(material(memberOf(t, ca), ca), member, time.Now)
 		if err != nil {
 			t.Fatal(err)
@@ -224,7 +224,7 @@ func TestRevocation(t *testing.T) {
 	if n := s.Stats().Streams; n != 1 {
 		t.Errorf("%d streams are kept", n)
 	}
-	// One whose handshake used an older set.
+	// A stream whose handshake used an older set.
 	near, far := pipe(t)
 	old := s.current.Load()
 	oldServer := &Server{store: s, config: func(*Set) *tls.Config {

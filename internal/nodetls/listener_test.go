@@ -53,7 +53,7 @@ func dialHost(t *testing.T, n *memnet.Net, host, first string) net.Conn {
 	return c
 }
 
-// A flood of half-open handshakes, and of streams that say nothing, keeps nobody out.
+// A flood of half-open handshakes, and of silent streams, keeps nobody out.
 func TestFloods(t *testing.T) {
 	onListener(t, ClientsOn, func(t *testing.T, n *memnet.Net, ca *certs.CA, l *Listener) {
 		begin := time.Now()
@@ -110,7 +110,7 @@ func TestListenerRefusesPlain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The deadline of the handshake is gone.
+		// The deadline of the handshake no longer applies.
 		time.Sleep(2 * HandshakeTimeout)
 		got := make([]byte, 5)
 		if _, err := io.ReadFull(c, got); err != nil || string(got) != "GET /" {
@@ -120,7 +120,7 @@ func TestListenerRefusesPlain(t *testing.T) {
 	})
 }
 
-// What is refused is a warning, once a minute for each host. Who only connects, or goes away, is none.
+// A refusal is logged as a warning, once a minute for each host. A peer that only connects, or disconnects, is not.
 func TestListenerSaysWhoIsRefused(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		ca := newCA(t)
@@ -164,7 +164,7 @@ func TestListenerSaysWhoIsRefused(t *testing.T) {
 	})
 }
 
-// FuzzHandshake: whatever a stranger sends ends a handshake and nothing else.
+// FuzzHandshake: any bytes of a stranger end only the handshake.
 func FuzzHandshake(f *testing.F) {
 	ca, err := certs.NewCA()
 	if err != nil {
@@ -195,7 +195,7 @@ func FuzzHandshake(f *testing.F) {
 			_ = far.Close()
 		}()
 		_ = near.SetWriteDeadline(time.Now().Add(5 * time.Second))
-		_, _ = near.Write(data) // the server may have heard enough
+		_, _ = near.Write(data) // the server may have closed it already
 		_ = near.Close()
 		<-done
 		if n := s.Stats().Streams; n != 0 {

@@ -46,7 +46,7 @@ func TestSetsThatDoNotFit(t *testing.T) {
 	}
 }
 
-// A set ends when the first of its certificates does.
+// A set expires when the first of its certificates does.
 func TestExpires(t *testing.T) {
 	now := time.Now()
 	soon := now.Add(30 * 24 * time.Hour).Truncate(time.Second)
@@ -57,7 +57,7 @@ func TestExpires(t *testing.T) {
 	}
 }
 
-// A set whose only fault is its time is told from others.
+// A set that is wrong only in its time is distinguished from others.
 func TestTime(t *testing.T) {
 	now := time.Now()
 	ca := newCA(t)
@@ -74,7 +74,7 @@ func TestTime(t *testing.T) {
 	}
 }
 
-// The bundle vouches for what an authority in it has signed, whatever the time.
+// The bundle vouches for certificates that an authority in it has signed, whatever the time.
 func TestVouches(t *testing.T) {
 	now := time.Now()
 	ca, other := newCA(t), newCA(t)

@@ -25,7 +25,7 @@ func inBubble(t *testing.T, run func(t *testing.T, ca *certs.CA, f *files, s *St
 	})
 }
 
-// lapse is the time in which a change must be noticed.
+// lapse waits for the time in which a change must be noticed.
 func lapse() {
 	time.Sleep(10 * time.Second)
 	synctest.Wait()
@@ -43,7 +43,7 @@ func TestReload(t *testing.T) {
 		if s.Current() == first || !strings.Contains(log.take(), "new certificates are used") || s.Stats().Reloads != 1 {
 			t.Errorf("a link to another folder is not followed: %+v", s.Stats())
 		}
-		// In place, and asked to.
+		// Replaced in place, and reloaded on request.
 		second := s.Current()
 		f.write("ca.pem", bundle(newCA(t), ca))
 		if err := s.Reload(); err != nil || s.Current() == second || s.Stats().Reloads != 2 {
@@ -52,7 +52,7 @@ func TestReload(t *testing.T) {
 	})
 }
 
-// A set that does not fit is not used, said once, and counted; what is written next is.
+// A set that does not fit is not used, logged once, and counted. The next one that fits is used.
 func TestReloadRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, ca *certs.CA, f *files, s *Store, log *logged) {
 		first := s.Current()
@@ -89,7 +89,7 @@ func TestReloadRefused(t *testing.T) {
 	})
 }
 
-// A certificate that is not valid yet is used once it is.
+// A certificate that is not valid yet is used when it is valid.
 func TestReloadWaits(t *testing.T) {
 	inBubble(t, func(t *testing.T, ca *certs.CA, f *files, s *Store, log *logged) {
 		first := s.Current()
@@ -106,7 +106,7 @@ func TestReloadWaits(t *testing.T) {
 	})
 }
 
-// The end of the certificate is an error from 14 days before.
+// A certificate that expires within 14 days is an error.
 func TestExpiry(t *testing.T) {
 	const day = 24 * time.Hour
 	begin := time.Now()

@@ -132,7 +132,7 @@ func (f *files) write(name string, data []byte) {
 	}
 }
 
-// clientConfig is what a client with a certificate uses; without one if pair is zero.
+// clientConfig returns the configuration of a client with a certificate; without one if pair is zero.
 func clientConfig(t *testing.T, pair certs.Pair, name string, cas ...*certs.CA) *tls.Config {
 	t.Helper()
 	c := &tls.Config{ServerName: name, RootCAs: x509.NewCertPool(), NextProtos: []string{Protocol}}
@@ -142,12 +142,12 @@ func clientConfig(t *testing.T, pair certs.Pair, name string, cas ...*certs.CA) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil } // also if the server does not ask for its authority
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil } // also if the server does not accept its authority
 	}
 	return c
 }
 
-// pipe is both ends of a stream over loopback; a pipe of package net has no buffer.
+// pipe returns both ends of a stream over loopback, because a pipe of package net has no buffer.
 func pipe(t *testing.T) (near, far net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -167,8 +167,8 @@ func pipe(t *testing.T) (near, far net.Conn) {
 	return near, far
 }
 
-// shake connects a client to a server, and returns the errors of both: of the client what it reads
-// first. On success the server has said "hello".
+// shake connects a client to a server, and returns the errors of both; that of the client includes its first
+// read. On success the server has sent "hello".
 func shake(s *Server, c *tls.Config, conn, far net.Conn) (client *tls.Conn, server net.Conn, clientErr, serverErr error) {
 	served := make(chan struct{})
 	go func() {

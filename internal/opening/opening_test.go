@@ -50,8 +50,8 @@ func TestSet(t *testing.T) {
 	}
 }
 
-// A host that chooses its addresses in an IPv6 network is one host: it does not push out the streams of
-// another one by having one stream of each address.
+// A host that chooses its addresses in an IPv6 network counts as one host: it does not displace the streams of
+// another host by having one stream of each address.
 func TestNetworkIsOneHost(t *testing.T) {
 	s := New(4)
 	add := func(host string) *fake {

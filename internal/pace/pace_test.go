@@ -7,7 +7,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/pace"
 )
 
-// Work that is done seldom costs no rest. What is done all the time is done at the pace of its cost.
+// Work that is done rarely causes no pauses. Work that is done all the time is slowed down by its cost.
 func TestSpend(t *testing.T) {
 	p := pace.Pace{Credit: 10 * time.Millisecond}
 	now := time.Unix(1, 0)
@@ -26,6 +26,6 @@ func TestSpend(t *testing.T) {
 	spend(10*time.Millisecond, 0)
 	spend(time.Millisecond, time.Millisecond)
 	for range 3 {
-		spend(time.Millisecond, time.Millisecond) // without the rests
+		spend(time.Millisecond, time.Millisecond) // without the pauses
 	}
 }

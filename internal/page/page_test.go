@@ -61,8 +61,8 @@ func TestHandler(t *testing.T) {
 	}
 }
 
-// The policy forbids inline code and style, so the page must have none; and what a module imports
-// must exist, because there is no build step that would notice.
+// The policy forbids inline code and style, so the page must have none. The modules that a module imports
+// must exist; no build step would notice.
 func TestStaticFilesFitThePolicy(t *testing.T) {
 	imported := regexp.MustCompile(`(?m)^import [^"]*"([^"]+)"`)
 	inline := regexp.MustCompile(`(?i)<style|<script>| on[a-z]+="| style="`)
@@ -94,7 +94,7 @@ func TestStaticFilesFitThePolicy(t *testing.T) {
 	}
 }
 
-// The libraries of others are those that static/vendor/README names.
+// The third-party libraries are those that static/vendor/README names.
 func TestVendoredFiles(t *testing.T) {
 	list, err := fs.ReadFile(static, "static/vendor/README")
 	if err != nil {

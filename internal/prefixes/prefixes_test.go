@@ -10,7 +10,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/prefixes"
 )
 
-// A set finds what a look at every prefix finds.
+// A set finds the same prefixes as a linear search.
 func TestOf(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	word := func() string {
@@ -48,7 +48,7 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// BenchmarkOf looks a key up that has one of many prefixes.
+// BenchmarkOf looks up a key that has one of many prefixes.
 func BenchmarkOf(b *testing.B) {
 	for _, n := range []int{1, 20_000} {
 		b.Run(fmt.Sprint("prefixes=", n), func(b *testing.B) {

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// What is written is read again, whatever the length of numbers, strings and messages.
+// Written fields are read again, whatever the length of numbers, strings and messages.
 func TestFields(t *testing.T) {
 	for _, num := range []protowire.Number{1, 15, 16, 1 << 20} {
 		for _, n := range []int{1, 127, 128, 300, 20000} {
@@ -45,8 +45,7 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// Fields of other types are passed over, bytes that are no field are an error, and nothing
-// is taken off them.
+// Fields of other types are skipped. Bytes that are not a field are an error, and are not consumed.
 func TestOthersAndMalformed(t *testing.T) {
 	other := protowire.AppendFixed64(protowire.AppendTag(nil, 2, protowire.Fixed64Type), 7)
 	other = protowire.AppendFixed32(protowire.AppendTag(other, 9, protowire.Fixed32Type), 7)
@@ -65,7 +64,7 @@ func TestOthersAndMalformed(t *testing.T) {
 	}
 }
 
-// Numbers of fields are as generated code reads them, except that a kind that does not fit becomes none.
+// Numbers are read as by generated code, except that a kind that does not fit becomes an unknown one.
 func TestNumbers(t *testing.T) {
 	for _, v := range []uint64{0, 1, 255, 256, 1<<31 + 1, 1<<32 + 1, 1<<63 + 1, math.MaxUint64} {
 		f := Field{V: v}
@@ -81,7 +80,7 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// FuzzNext: the short way says what the long one says.
+// FuzzNext: the fast path returns the same as the slow one.
 func FuzzNext(f *testing.F) {
 	f.Add([]byte("\x08\x01\x12\x03abc\x1d\x00\x00\x00\x00"))
 	f.Add([]byte("\x08\xff\x01\x82\x01\x00"))

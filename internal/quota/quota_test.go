@@ -52,7 +52,7 @@ func TestCallsPerSecond(t *testing.T) {
 	if n, _ := allowed(q, "ci", 10, 30); n != 10 {
 		t.Errorf("%d calls were allowed after an hour, want 10", n)
 	}
-	// A limit that is raised counts at the next call, and one that is lowered, too.
+	// A raised or lowered limit counts from the next call.
 	c += clock(time.Second)
 	if n, _ := allowed(q, "ci", 3, 30); n != 3 {
 		t.Errorf("%d calls were allowed of a lower limit, want 3", n)
@@ -70,7 +70,7 @@ func TestBoundedState(t *testing.T) {
 	if len(q.buckets) > maxPrincipals {
 		t.Errorf("%d buckets, want at most %d", len(q.buckets), maxPrincipals)
 	}
-	// After two seconds all are full, so the first call that needs room drops all of them.
+	// After two seconds all buckets are full, so the first call that needs room removes all of them.
 	for i := 0; len(q.buckets) < maxPrincipals; i++ {
 		if err := q.Call(fmt.Sprint("q", i), 1); err != nil {
 			t.Fatal(err)

@@ -13,7 +13,7 @@ func TestStretch(t *testing.T) {
 	}
 }
 
-// A shrunk time is the longest that is not over yet by any clock.
+// A shrunk time is the longest that is not over by any clock.
 func TestShrink(t *testing.T) {
 	for _, d := range []time.Duration{0, 1, 9, 10, 11, time.Second, time.Minute + 1, 24 * time.Hour} {
 		if got := Shrink(d); 11*got > 10*d || 11*got <= 10*d-11 {

@@ -42,7 +42,7 @@ func hash(i int) uint64 {
 	return (x ^ x>>29) * 0xbf58476d1ce4e5b9
 }
 
-// numbers are the first times of blocks.
+// numbers returns the first times of blocks.
 func numbers(refs []Ref) (list []int64) {
 	for _, r := range refs {
 		list = append(list, r.First)
@@ -104,7 +104,7 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// What a crash has cut off at any byte is found, and nothing before it is lost.
+// What a crash has cut off, at any byte, is detected, and nothing before it is lost.
 func TestTornAtEachByte(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := open(t, dir, 64<<20)
@@ -129,7 +129,7 @@ func TestTornAtEachByte(t *testing.T) {
 	}
 }
 
-// A byte that was changed damages its block. In the last segment everything after it is cut off.
+// A changed byte damages its block. In the last segment everything after it is cut off.
 func TestDamagedAtEachByte(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := open(t, dir, 64<<20)
@@ -151,7 +151,7 @@ func TestDamagedAtEachByte(t *testing.T) {
 	}
 }
 
-// In other segments only the payload is damaged until it is read.
+// In other segments a damaged payload is noticed only when it is read.
 func TestDamagedPayload(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := open(t, dir, 64<<20)
@@ -176,7 +176,7 @@ func TestDamagedPayload(t *testing.T) {
 	}
 }
 
-// The oldest are removed first, by size and by time.
+// The oldest blocks are removed first, by size and by time.
 func TestBounds(t *testing.T) {
 	for _, dir := range []string{"", t.TempDir()} {
 		s, _ := open(t, dir, MinBytes)
@@ -214,7 +214,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// A file of any bytes is opened, and cut off where it is not what a Store has written.
+// A file with any bytes is opened, and truncated where it is not what a Store has written.
 func FuzzOpen(f *testing.F) {
 	dir := f.TempDir()
 	s, _, err := Open(dir, 64<<20)

@@ -8,8 +8,8 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// A message of a session with so many acquires, made and read, and the answers to them:
-// what a batch costs for each of its calls.
+// A session message with n acquires, encoded and decoded, and the answers to them: the cost of a batch for
+// each of its calls.
 func BenchmarkSession(b *testing.B) {
 	for _, n := range []int{1, 64, 1024} {
 		b.Run(fmt.Sprintf("calls=%d", n), func(b *testing.B) {

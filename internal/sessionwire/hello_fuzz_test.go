@@ -12,7 +12,7 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// FuzzHello: only a hello of this version is one, and no byte behind it is read.
+// FuzzHello: only a hello of this version is accepted, and no byte behind it is read.
 func FuzzHello(f *testing.F) {
 	f.Add(AppendHello(nil)[len(SessionMagic):])
 	f.Add([]byte("\x02"))
@@ -28,8 +28,8 @@ func FuzzHello(f *testing.F) {
 	})
 }
 
-// FuzzWelcome: only the answer of a node is one; the text of another port's answer is bounded and can be
-// printed.
+// FuzzWelcome: only the answer of a node is accepted. The text of another port's answer is bounded and
+// printable.
 func FuzzWelcome(f *testing.F) {
 	f.Add(AppendWelcome(nil))
 	f.Add(AppendWrongPort(nil, "this is the peer port"))

@@ -10,7 +10,7 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// What answers a hello comes over as what it is.
+// Each answer to a hello is recognised.
 func TestWelcome(t *testing.T) {
 	var refused *sharelock.Error
 	for name, test := range map[string]struct {

@@ -44,8 +44,7 @@ func readKeeps(t *testing.T, data []byte) []Keep {
 	}
 }
 
-// What is asked for beside the calls is in the bytes of the generated code, both ways,
-// and in no call's way.
+// Requests other than calls are encoded and decoded as by the generated code, and do not affect calls.
 func TestSessionKeeps(t *testing.T) {
 	var data []byte
 	keeps := sampleKeeps()
@@ -179,13 +178,13 @@ func TestSessionKept(t *testing.T) {
 			t.Errorf("%s: %d answers, kept %t", name, n, r.Kept)
 		}
 	}
-	// A renewal as of no keepalive is none.
+	// A renewal without a keepalive is ignored.
 	if got := readKept(t, AppendRenewed(nil, 0, []uint64{1})); len(got) != 0 {
 		t.Errorf("read %+v", got)
 	}
 }
 
-// Who owns what is in the bytes of the generated code.
+// The owners of partitions are encoded and decoded as by the generated code.
 func TestSessionRing(t *testing.T) {
 	want := &sharelockv1.GetRingResponse{Epoch: 7, Partitions: 2, Owners: []uint32{0, 1}, Members: []*sharelockv1.RingMember{{Name: "a", Grpc: "a:1"}}}
 	ring, err := proto.Marshal(want)

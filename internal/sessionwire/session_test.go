@@ -23,7 +23,7 @@ func sampleCalls() []Call {
 		{ID: 3, Kind: CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: "k", TTL: time.Minute, Wait: sharelock.DefaultWait}, Token: 256460173377011713},
 		{ID: 4, Kind: CallRelease, AcquireRequest: sharelock.AcquireRequest{Key: "k", Wait: sharelock.DefaultWait}, Token: 7, SentOnce: true},
 		{ID: 5, Kind: CallCancel, AcquireRequest: sharelock.AcquireRequest{Wait: sharelock.DefaultWait}},
-		// Longer than fits a length of one byte.
+		// Too long for a length of one byte.
 		{ID: 6, Kind: CallAcquire, AcquireRequest: sharelock.AcquireRequest{
 			Key: string(make([]byte, 400)) + "x", ClientID: "w2", RequestID: "r", Wait: 3 * time.Second,
 		}},
@@ -79,7 +79,7 @@ func TestSessionPing(t *testing.T) {
 	}
 }
 
-// The bytes by hand are those of the generated code, both ways.
+// Calls are encoded and decoded by hand as by the generated code.
 func TestSessionCalls(t *testing.T) {
 	var data []byte
 	calls := sampleCalls()
@@ -171,7 +171,7 @@ func TestSessionReplies(t *testing.T) {
 	}
 }
 
-// What is wrong with one call is its own answer; the rest of the message counts.
+// An error of one call is the answer of that call. The rest of the message counts.
 func TestSessionBadCalls(t *testing.T) {
 	acquire := func(a *sharelockv1.AcquireRequest) *sharelockv1.SessionCall {
 		a.Key = "k"

@@ -37,7 +37,7 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// Whoever reads only calls, or only what keeps holds alive, passes over a credential.
+// Readers of calls, and of requests other than calls, skip a credential.
 func TestTokenIsSkipped(t *testing.T) {
 	data := AppendKeep(AppendCall(AppendToken(nil, "x"), &Call{ID: 1, Kind: CallCancel}), &Keep{Kind: KeepAlive, ID: 9})
 	if calls := readCalls(t, data); len(calls) != 1 || calls[0].ID != 1 {

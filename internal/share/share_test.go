@@ -46,7 +46,7 @@ func TestNoBound(t *testing.T) {
 	}
 }
 
-// The rules of Take, compared with a count that is as plain as possible.
+// The rules of Take, compared with a count that is as simple as possible.
 func TestTake(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		most := rapid.IntRange(1, 6).Draw(t, "most")
@@ -131,7 +131,7 @@ func TestTake(t *testing.T) {
 	})
 }
 
-// Whoever loses a place is told once, and may use the places then.
+// A holder that loses a place is told once, and may then use the places.
 func TestEvict(t *testing.T) {
 	p, told := New(2), 0
 	a := func() {

@@ -15,7 +15,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/tracecontext"
 )
 
-// Who does not trace pays for nothing.
+// Without tracing, nothing is allocated.
 func TestOff(t *testing.T) {
 	tracer := trace.New(nil, true)
 	if tracer != nil {
@@ -38,7 +38,7 @@ func TestOff(t *testing.T) {
 	}
 }
 
-// A caller that does not sample its trace is not sampled here, and a span that is not sampled is none.
+// If the caller does not sample its trace, this node does not either, and a span that is not sampled is nil.
 func TestSampling(t *testing.T) {
 	kept := tracetest.NewInMemoryExporter()
 	tracer := trace.New(sdktrace.NewTracerProvider(sdktrace.WithSyncer(kept)), false)
@@ -57,7 +57,7 @@ func TestSampling(t *testing.T) {
 	}
 }
 
-// Spans say why a request failed without the names that are in the error.
+// Spans say why a request failed, without the names in the error.
 func TestErrors(t *testing.T) {
 	for _, c := range []struct {
 		err    error

@@ -9,8 +9,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// Goroutines look at tickers that are due while the bubble runs timers. In a plain
-// bubble under the race detector, with two threads, this crashes within a second.
+// Goroutines read tickers that are due while the bubble runs timers. In a plain bubble under the race
+// detector, with two threads, this crashes within a second.
 func TestDueTimers(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	for range 3 {
@@ -41,7 +41,7 @@ func TestDueTimers(t *testing.T) {
 	}
 }
 
-// The number of threads is what it was when no bubble runs any more.
+// The number of threads is restored when no bubble runs any more.
 func TestThreadsComeBack(t *testing.T) {
 	before := runtime.GOMAXPROCS(3)
 	defer runtime.GOMAXPROCS(before)

@@ -111,8 +111,8 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// A stall of a second meets only the calls under way in a closed loop, but at a
-// fixed rate all that were due during it.
+// In a closed loop, a stall of a second affects only the calls in flight; with a fixed rate, all that were
+// due during it.
 func TestCoordinatedOmission(t *testing.T) {
 	stalled := func() *fake {
 		return &fake{acquire: time.Millisecond, stallAt: 5 * time.Second, stall: time.Second}
@@ -131,7 +131,7 @@ func TestCoordinatedOmission(t *testing.T) {
 	}
 }
 
-// What was due and never sent must show.
+// Acquires that were due and never sent must be reported.
 func TestRateThatIsTooHigh(t *testing.T) {
 	f := &fake{acquire: 10 * time.Millisecond}
 	res := drive(t, f, Options{Workers: 1, Rate: 1000, Warmup: 2 * time.Second, Duration: 8 * time.Second})
@@ -158,7 +158,7 @@ func TestNoAnswer(t *testing.T) {
 	}
 }
 
-// hanging answers nothing from a moment on.
+// hanging answers nothing after a moment.
 type hanging struct{ after time.Time }
 
 func (h hanging) Acquire(ctx context.Context, _ string) (Held, error) {

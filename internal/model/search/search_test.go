@@ -85,7 +85,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// ladder has n states in a row; from the last one a step leads back to state back.
+// ladder has n states in a row. A step leads from the last one back to the state back.
 type ladder struct{ n, back int }
 
 func (l ladder) Initial() iter.Seq[int] { return slices.Values([]int{0}) }

@@ -10,8 +10,8 @@ import (
 
 const limit = 15e6
 
-// size says when an instance is searched: with every test, with make model MODEL=short (in CI),
-// or with make model.
+// size says when an instance is searched: in every test run, with make model MODEL=short (in CI), or with
+// make model.
 type size int
 
 const (

@@ -9,11 +9,11 @@ import (
 	"github.com/sgkandale/sharelock/internal/model/search"
 )
 
-// limit bounds a search: 4 GiB are enough for so many states.
+// limit bounds a search: so many states need less than 4 GiB.
 const limit = 15e6
 
-// size says when an instance is searched: with every test, with make model MODEL=short (in CI),
-// or with make model.
+// size says when an instance is searched: in every test run, with make model MODEL=short (in CI), or with
+// make model.
 type size int
 
 const (
@@ -142,7 +142,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// What the rules do not cover, and what would: see Model.
+// Faults that the rules do not cover, and additional rules that would cover them: see Model.
 func TestBeyond(t *testing.T) {
 	tests := []struct {
 		name  string
