@@ -1,6 +1,6 @@
-// Package clock gives the clocks that deadlines are kept by: functions that return the time
-// since an arbitrary start. They never jump, and differ in whether they go on while the machine
-// is suspended (protocol, assumptions).
+// Package clock has the clocks for deadlines: functions that return the time since an arbitrary start.
+// They never jump. They differ in whether they continue while the machine is suspended (protocol,
+// assumptions).
 package clock
 
 import "time"

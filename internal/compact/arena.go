@@ -164,7 +164,7 @@ type Arena struct {
 	// now is the highest bit of the TextIDs of texts that do not have to move. Those in old have
 	// the other.
 	now TextID
-	// old is the arena out of which texts are moving; nil if no move is under way.
+	// old is the arena out of which texts are moving; nil if there is no move.
 	old *arena
 }
 
@@ -230,13 +230,13 @@ func (s *Arena) Sparse(least int) bool {
 	return len(now.chunks) >= sparseChunks && now.inUse <= now.room()/4 && now.room() >= least
 }
 
-// Moving reports whether a move is under way.
+// Moving reports whether texts are moving.
 func (s *Arena) Moving() bool { return s.old != nil }
 
 // EndMove ends a move in which all texts have moved, and frees the old memory.
 func (s *Arena) EndMove() { s.old = nil }
 
-// BeginMove begins a move. None must be under way.
+// BeginMove begins a move. There must not be one already.
 func (s *Arena) BeginMove() {
 	old := s.arena
 	s.arena, s.old, s.now = arena{}, &old, s.now^otherHalf

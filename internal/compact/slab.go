@@ -49,9 +49,8 @@ func (s *Slab[T]) Sparse() bool {
 }
 
 // Pack moves records to the lowest free numbers and frees the memory behind the last one. It starts
-// when the slab is sparse and goes on, call by call, until no number is free. A call touches at
-// most most records and returns how many. moved is called after each move, when the old record is
-// gone.
+// when the slab is sparse and continues, call by call, until no number is free. A call touches at most
+// most records and returns how many. moved is called after each move, when the old record is gone.
 func (s *Slab[T]) Pack(most int, moved func(from, to uint32)) (touched int) {
 	if !s.packing {
 		if !s.Sparse() {

@@ -16,8 +16,8 @@ import (
 const (
 	// head is the size of the length field.
 	head = 4
-	// Buffer is the size in bytes of the largest read, and of the largest message that is copied
-	// to be written together with its length.
+	// Buffer is the size in bytes up to which the read buffer grows while reads fill it. It is also the
+	// most of a message that is copied in order to be written together with the length.
 	Buffer = 64 << 10
 	// least is the initial size of the read buffer in bytes. It is small because most streams are idle
 	// most of the time, and there may be many.

@@ -41,7 +41,7 @@ const (
 const MaxSessionFrame = sharelock.MaxMessageBytes
 
 // ErrNoSession: the other end uses a different protocol or a different version.
-var ErrNoSession = errors.New("no session is spoken")
+var ErrNoSession = errors.New("not a ShareLock session")
 
 // AppendHello appends the hello of a client.
 func AppendHello(b []byte) []byte {

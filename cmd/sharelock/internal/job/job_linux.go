@@ -193,7 +193,7 @@ func (j *job) signal(sig syscall.Signal) {
 	if sig == syscall.SIGHUP && j.given && j.tty.foreground() < 0 && !leadsSession() {
 		return // the terminal hung up: its foreground, CMD, gets SIGHUP when the leader of the session ends
 	}
-	// ESRCH means that the group is empty; exited tells that.
+	// ESRCH means that the group is empty; exited reports that.
 	_ = unix.Kill(-j.pid, sig)
 }
 

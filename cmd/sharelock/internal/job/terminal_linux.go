@@ -45,9 +45,9 @@ func (t *terminal) setForeground(group int) {
 	if t == nil {
 		return
 	}
-	// From the background this raises SIGTTOU, which stops the process, unless the thread
-	// blocks the signal. It must not be ignored, because it also tells that a process of our
-	// group wants the terminal.
+	// From the background this raises SIGTTOU, which stops the process unless the thread blocks the
+	// signal. The signal must not be ignored, because it also shows that a process of our group wants
+	// the terminal.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	old := block(unix.SIGTTOU)
