@@ -236,6 +236,56 @@ func TestCompareEcho(t *testing.T) {
 	}
 }
 
+// Two systems are measured in turns, the same number of times.
+func TestPairs(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &comparison{binaries: binaries{self: self}, dir: t.TempDir(), runs: 3, duration: 10 * time.Millisecond, say: t.Logf}
+	var order []string
+	named := func(s *service, name string) *service {
+		connect := s.connect
+		s.connect = func(ctx context.Context, workers int) (func(int) (workload.Locker, error), func() error, error) {
+			order = append(order, name)
+			return connect(ctx, workers)
+		}
+		return s
+	}
+	err = c.with(t.Context(), echo(), func(was *service) error {
+		return c.with(t.Context(), echo(), func(is *service) error {
+			p, err := c.pairs(t.Context(), named(was.overGRPC(), "was"), named(is.overGRPC(), "is"), wireLoads()[0])
+			if err != nil {
+				return err
+			}
+			if len(p.before) != 3 || len(p.after) != 3 {
+				t.Errorf("got %d and %d runs, want 3 of each", len(p.before), len(p.after))
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"was", "is", "is", "was", "was", "is"}; !slices.Equal(order, want) {
+		t.Errorf("got the order %v, want %v", order, want)
+	}
+}
+
+// The ratio of each round counts, not the ratio of the medians.
+func TestPairedRatios(t *testing.T) {
+	p := &paired{nodes: 3, load: loadOne}
+	for i, before := range []float64{1, 10, 100, 1000, 10000} {
+		p.before = append(p.before, sample(loadOne, before))
+		p.after = append(p.after, sample(loadOne, before*[]float64{0.5, 2, 1, 0.9, 3}[i]))
+	}
+	want := "3 nodes  1 worker                              pairs/s 100000 -> 100000, ratio 1.000 [0.900 2.000]" +
+		"  p50 50ms -> 50ms, ratio 1.000 [0.900 2.000]"
+	if got := p.String(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 // Every call through a process, and through a chain of two, is answered to its caller.
 func TestFloor(t *testing.T) {
 	self, err := os.Executable()
@@ -332,6 +382,9 @@ func TestParse(t *testing.T) {
 	j, err := parse([]string{"-parts", "wire,peers", "-runs", "5", "-sharelock", "x"})
 	if err != nil || len(j.parts) != 2 || j.runs != 5 || !filepath.IsAbs(j.sharelock) || j.keep != 2*time.Minute {
 		t.Errorf("got %+v, %v", j, err)
+	}
+	if j, err := parse([]string{"-before", "old"}); err != nil || !filepath.IsAbs(j.before) {
+		t.Errorf("-before: got %+v, %v", j, err)
 	}
 	for _, args := range [][]string{{"-parts", "all"}, {"-runs", "0"}, {"-duration", "0s"}, {"-seen", "1"}, {"extra"}} {
 		if _, err := parse(args); err == nil {

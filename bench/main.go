@@ -56,12 +56,15 @@ type job struct {
 	sizes
 	parts          []string
 	out, doc, plot string
+	// before is an older binary of ShareLock to compare with, instead of all parts.
+	before string
 }
 
 func parse(args []string) (*job, error) {
 	j := &job{}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.StringVar(&j.sharelock, "sharelock", "bin/sharelock", "the binary of ShareLock")
+	fs.StringVar(&j.before, "before", "", "an older binary of ShareLock: runs the loads of peers against both, in turns, and nothing else")
 	fs.StringVar(&j.redis, "redis", "redis-server", "the binary of Redis")
 	fs.StringVar(&j.etcd, "etcd", "etcd", "the binary of etcd")
 	fs.StringVar(&j.dir, "dir", os.TempDir(), "directory of the servers' data; it must be on a disk, because etcd syncs to it")
@@ -96,6 +99,11 @@ func parse(args []string) (*job, error) {
 	if j.sharelock, err = filepath.Abs(j.sharelock); err != nil {
 		return nil, err
 	}
+	if j.before != "" {
+		if j.before, err = filepath.Abs(j.before); err != nil {
+			return nil, err
+		}
+	}
 	j.say = func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 	return j, nil
 }
@@ -103,6 +111,10 @@ func parse(args []string) (*job, error) {
 func run(ctx context.Context, args []string) error {
 	j, err := parse(args)
 	if err != nil {
+		return err
+	}
+	if j.before != "" {
+		_, err := j.older(ctx, j.before, peerLoads())
 		return err
 	}
 	if j.doc != "" {
