@@ -81,7 +81,17 @@ func (a *authority) write(t testing.TB, text string) {
 	}
 }
 
-// as returns a context for the gRPC calls of a caller.
+// text returns the file.
+func (a *authority) text(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile(a.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// as returns a context for gRPC calls of a caller.
 func (a *authority) as(ctx context.Context, name string) context.Context {
 	if token := a.tokens[name]; token != "" {
 		return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
@@ -337,13 +347,18 @@ var sessionVerdicts = map[string]string{
 	"ring":      "u++++d",
 	"token":     "",
 	"calls":     "",
+	"watch":     "u+d++d",
+	"unwatch":   "",
+	"read":      "",
 }
 
 func TestAccessOfSessions(t *testing.T) { bothWays(t, testAccessOfSessions) }
 
 func testAccessOfSessions(t *testing.T, open open) {
 	a := newAuthority(t, accessFile, callers[1:]...)
-	c := dialFake(t, newFake(), Options{Auth: a.Authority})
+	node := newFake()
+	node.set(watching)
+	c := dialFake(t, node, Options{Auth: a.Authority})
 	call, request := (&pb.SessionCall{}).ProtoReflect().Descriptor(), (&pb.SessionRequest{}).ProtoReflect().Descriptor()
 	fields := []protoreflect.FieldDescriptor{}
 	for i := range request.Fields().Len() {
@@ -395,6 +410,8 @@ func sessionVerdict(t *testing.T, k *talk, token string, f protoreflect.FieldDes
 		m.Attach = []*pb.SessionHold{{Id: 1, Key: theKey, Token: 1, Ttl: durationpb.New(time.Second)}}
 	case f.Name() == "ring":
 		m.Ring = true
+	case f.Name() == "watch":
+		m.Watch = []*pb.SessionWatch{{Id: 1, Watch: &pb.WatchRequest{Key: theKey}}}
 	}
 	if err := k.Send(m); err != nil {
 		t.Fatal(err)
@@ -409,6 +426,10 @@ func sessionVerdict(t *testing.T, k *talk, token string, f protoreflect.FieldDes
 			return verdict(codeOf(t, r.GetAnswers()[0].GetStatus()))
 		case len(r.GetEnded()) > 0:
 			return verdict(codeOf(t, r.GetEnded()[0].GetStatus()))
+		case len(r.GetEvents()) > 0 && len(r.GetEvents()[0].GetEvents()) > 0:
+			return "+"
+		case len(r.GetEvents()) > 0:
+			return verdict(codeOf(t, r.GetEvents()[0].GetEnded()))
 		case r.GetRing() != nil && len(r.GetRing().GetMembers()) > 0:
 			return "+"
 		case r.GetRing() != nil && token == "":

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/api/refuse"
+	"github.com/sgkandale/sharelock/api/remote"
 	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/netconn"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
@@ -219,7 +220,7 @@ func (f *framed) session(conn net.Conn) (err error) {
 		return err
 	}
 	defer place.Leave()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(remote.With(context.Background(), conn))
 	defer cancel()
 	ss := f.locks.open(st, conn.RemoteAddr(), gate.ConnCredentials(conn), ending)
 	f.mu.Lock()

@@ -67,6 +67,8 @@ type session struct {
 	calls Session
 	// ring returns the owners of all partitions in wire format.
 	ring func() []byte
+	// watcher is the node's.
+	watcher Watcher
 	// drain is closed to end the session.
 	drain <-chan struct{}
 	// wake tells the writer that there are answers. room tells the reader that there is room for
@@ -91,6 +93,9 @@ type session struct {
 	urgent, out         []byte
 	fullUrgent, fullOut [][]byte
 	fullBytes           int
+	// watches are those of the session, whose events are sent when nothing of the above is waiting; nil
+	// before the first. It is set once; guarded by mu.
+	watches *watches
 	// size is the size of the last message; guarded by mu.
 	size int
 	// pending is the number of calls in flight; guarded by mu.
@@ -137,7 +142,7 @@ func (s *session) RemoteAddr() net.Addr { return s.remote }
 // session with it. The caller must call its close.
 func (s *locks) open(st stream, remote net.Addr, c auth.Credentials, ending chan error) *session {
 	ss := &session{
-		stream: st, remote: remote, drain: s.drain, ring: s.ring, log: s.log,
+		stream: st, remote: remote, drain: s.drain, ring: s.ring, watcher: s.watcher, log: s.log,
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), released: make(chan struct{}, 1),
 		read: make(chan error, 1), ending: ending,
 	}

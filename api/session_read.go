@@ -68,7 +68,7 @@ func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, 
 		if err := s.awaitRoom(ctx); err != nil {
 			return false, err
 		}
-		for more && len(k.batch) < maxStart {
+		for n := 0; more && n < maxStart; n++ {
 			var one sessionwire.Keep
 			if more, err = k.reader.Next(&one); err != nil {
 				return false, status.Error(codes.InvalidArgument, err.Error())
@@ -78,6 +78,12 @@ func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, 
 			case one.Kind == sessionwire.KeepRing:
 				ring = true
 			case one.Kind == sessionwire.KeepAttach && s.refuses(&one):
+			case one.Kind == sessionwire.KeepWatch:
+				s.watch(ctx, &one)
+			case one.Kind == sessionwire.KeepUnwatch:
+				s.unwatch(one.ID)
+			case one.Kind == sessionwire.KeepRead:
+				s.readEvents(one.ID, one.Events)
 			default:
 				k.batch = append(k.batch, one)
 				alive = alive || one.Kind == sessionwire.KeepAlive

@@ -107,7 +107,7 @@ func statusBytes(err error) []byte {
 func (s *session) write(ctx context.Context) error {
 	drain := s.drain
 	var idle <-chan time.Time
-	released := false
+	released, first := false, true
 	var ending error
 	for {
 		select {
@@ -124,6 +124,7 @@ func (s *session) write(ctx context.Context) error {
 			return ctx.Err()
 		case <-drain:
 			drain = nil
+			s.endWatches(errDraining)
 			t := time.NewTicker(drainPoll)
 			defer t.Stop()
 			idle = t.C
@@ -141,6 +142,9 @@ func (s *session) write(ctx context.Context) error {
 				}
 				break
 			}
+			if first {
+				data, first = sessionwire.AppendWatches(data), false
+			}
 			if err := s.stream.Send(data); err != nil {
 				return err
 			}
@@ -152,9 +156,10 @@ func (s *session) write(ctx context.Context) error {
 // drainPoll is the interval at which a draining session checks whether its last call was answered.
 const drainPoll = 20 * time.Millisecond
 
-// nextMessage returns the next message to send, urgent messages first. It combines both lanes if
-// the result is not too large. quiet reports that nothing is waiting and no call is in flight. The
-// message that nextMessage returned before must have been sent.
+// nextMessage returns the next message to send: urgent messages first, events of watches last. It
+// combines the two lanes before those if the result is not too large. quiet reports that nothing is
+// waiting, no call is in flight, and no watch is running. The message that nextMessage returned before
+// must have been sent.
 func (s *session) nextMessage() (data []byte, quiet bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,7 +184,7 @@ func (s *session) nextMessage() (data []byte, quiet bool) {
 	case len(s.out) > 0:
 		data, s.out = s.out, nil
 	default:
-		return nil, s.pending == 0
+		return s.watches.next(), s.pending == 0 && s.watches.idle()
 	}
 	s.size = len(data)
 	return data, false

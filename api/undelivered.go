@@ -73,8 +73,8 @@ func (u *unsent) sent() {
 	}
 }
 
-// close cancels the calls of a session that sends nothing any more, and releases the grants that
-// were not sent.
+// close cancels the calls and ends the watches of a session that sends nothing any more, and releases the
+// grants that were not sent.
 func (s *session) close(node Locker) {
 	s.mu.Lock()
 	s.unsent.closed = true
@@ -85,6 +85,7 @@ func (s *session) close(node Locker) {
 	if s.guard != nil {
 		s.guard.Leave()
 	}
+	s.closeWatches()
 	if calls != nil {
 		calls.Close()
 	}

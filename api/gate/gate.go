@@ -31,8 +31,8 @@ type Gate struct {
 	quotas *quota.Quotas
 
 	mu       sync.Mutex
-	sessions map[*Guard]struct{} // guarded by mu
-	waits    map[*waiting]struct{}
+	sessions map[*Guard]struct{}   // guarded by mu
+	waits    map[*waiting]struct{} // other than those of sessions; guarded by mu
 }
 
 // New returns the gate of a server, or nil if the node neither authenticates its callers nor has an

@@ -3,7 +3,9 @@ package gate
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +48,9 @@ type Guard struct {
 	ended   bool
 	// trail holds the calls in flight whose end the audit log records.
 	trail Trail
+
+	// watches are those of the session; guarded by gate.mu.
+	watches map[*waiting]struct{}
 }
 
 // errNotYet refuses calls before the first message. There are none.
@@ -67,7 +72,7 @@ func (g *Gate) Guard(s Session, c auth.Credentials, remote net.Addr) *Guard {
 	if !g.Authenticates() {
 		return nil
 	}
-	return &Guard{gate: g, session: s, remote: remote, cred: c, refusal: errNotYet, since: time.Now()}
+	return &Guard{gate: g, session: s, remote: remote, cred: c, refusal: errNotYet, since: time.Now(), watches: map[*waiting]struct{}{}}
 }
 
 // Hear applies the credentials of a message, which count for everything in it.
@@ -145,6 +150,17 @@ func (g *Guard) settle(was, who *auth.Identity, err error) {
 		return
 	}
 	g.session.Revoke(g.allowed())
+	g.lookAtWatches()
+}
+
+// lookAtWatches ends the watches that the caller, as it is now, may not have.
+func (g *Guard) lookAtWatches() {
+	g.gate.mu.Lock()
+	all := slices.Collect(maps.Keys(g.watches))
+	g.gate.mu.Unlock()
+	for _, w := range all {
+		w.look(g.caller())
+	}
 }
 
 // connect takes a place among the connections of the principal. The caller must hold mu.

@@ -19,21 +19,21 @@ func (g *Gate) Wait(ctx context.Context, key string) (_ context.Context, done fu
 		return ctx, stillFine
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	return ctx, g.registerWait(ctx, &waiting{who: v.who, cancel: cancel, again: func(who *auth.Identity) error {
+	return ctx, g.registerWait(ctx, g.waits, &waiting{who: v.who, cancel: cancel, again: func(who *auth.Identity) error {
 		_, err := who.Check(auth.Acquire, key)
 		return err
 	}})
 }
 
-// registerWait registers a long call, which runs in ctx. done ends the registration, and returns why the
-// caller may not continue, or nil.
-func (g *Gate) registerWait(ctx context.Context, w *waiting) (done func() error) {
+// registerWait registers a call that goes on for long, in ctx, in a set that mu guards. done ends the
+// registration, and returns why the caller may not go on, or nil.
+func (g *Gate) registerWait(ctx context.Context, in map[*waiting]struct{}, w *waiting) (done func() error) {
 	g.mu.Lock()
-	g.waits[w] = struct{}{}
+	in[w] = struct{}{}
 	g.mu.Unlock()
 	return func() error {
 		g.mu.Lock()
-		delete(g.waits, w)
+		delete(in, w)
 		g.mu.Unlock()
 		defer w.cancel(nil)
 		if r, ok := errors.AsType[*revoked](context.Cause(ctx)); ok {
@@ -54,7 +54,17 @@ type waiting struct {
 	cancel context.CancelCauseFunc
 }
 
-// revoked is the cause with which a context of [Gate.Wait] ends.
+// look ends it if the caller, as it is known now, may not go on. err is why it is not known.
+func (w *waiting) look(who *auth.Identity, err error) {
+	if err == nil {
+		err = w.again(who)
+	}
+	if err != nil {
+		w.cancel(&revoked{err})
+	}
+}
+
+// revoked is why a context of [Gate.Wait] has ended.
 type revoked struct{ error }
 
 // look checks all long calls again, because the rules may have changed and credentials may have expired.
@@ -70,13 +80,7 @@ func (g *Gate) look() {
 	}
 	g.mu.Unlock()
 	for _, w := range waits {
-		who, err := g.auth.Refresh(w.who)
-		if err == nil {
-			err = w.again(who)
-		}
-		if err != nil {
-			w.cancel(&revoked{err})
-		}
+		w.look(g.auth.Refresh(w.who))
 	}
 	for _, s := range sessions {
 		s.look()

@@ -7,7 +7,9 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/auth"
+	"github.com/sgkandale/sharelock/internal/caller"
 	"github.com/sgkandale/sharelock/internal/event"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // Watch is a node's function that calls send with what happens to the keys of a request, until ctx ends
@@ -18,13 +20,47 @@ type Watch func(ctx context.Context, r sharelock.WatchRequest, send func([]*even
 // events of other keys, and a synced event says so. When the rules change, the watch continues under the
 // new rules, or ends.
 func (g *Gate) Watch(ctx context.Context, r sharelock.WatchRequest, watch Watch, send func([]*event.Event) error) error {
-	v := visitOf(ctx)
 	if !g.Authenticates() {
 		return watch(ctx, r, send)
 	}
+	v := visitOf(ctx)
 	if v == nil {
 		return errNoVisit
 	}
+	return g.watch(ctx, watching{v.who, func() (*auth.Identity, error) { return g.auth.Refresh(v.who) }, g.waits}, r, watch, send)
+}
+
+// Watch is Watch of [Gate] for a session: it ends when the session's caller may not watch any more, by its
+// newest credentials.
+func (g *Guard) Watch(ctx context.Context, r sharelock.WatchRequest, watch Watch, send func([]*event.Event) error) error {
+	who, err := g.caller()
+	if err != nil {
+		return err
+	}
+	v := g.visit(who)
+	v.verb, v.key, v.from.method = auth.Read, r.Key+r.Prefix, pb.LockService_Watch_FullMethodName
+	if err := g.placed(who); err != nil {
+		v.refused(ctx, err)
+		return err
+	}
+	ctx = caller.With(context.WithValue(ctx, visitKey{}, v), caller.Caller{Principal: who.Principal()})
+	if ctx, err = v.permit(ctx, NeedsChecks, ""); err != nil {
+		return err
+	}
+	err = g.gate.watch(ctx, watching{who, g.caller, g.watches}, r, watch, send)
+	Finished(ctx, 0, err)
+	return err
+}
+
+// watching says who watches: who it was when it was authenticated, and who it is now. all is the set of
+// what is looked at again when that changes.
+type watching struct {
+	who *auth.Identity
+	now func() (*auth.Identity, error)
+	all map[*waiting]struct{}
+}
+
+func (g *Gate) watch(ctx context.Context, by watching, r sharelock.WatchRequest, watch Watch, send func([]*event.Event) error) error {
 	var now atomic.Pointer[readRights]
 	look := func(who *auth.Identity) error {
 		if r.Key != "" {
@@ -44,10 +80,12 @@ func (g *Gate) Watch(ctx context.Context, r sharelock.WatchRequest, watch Watch,
 		if err != nil {
 			return err
 		}
-		now.Store(&readRights{v.who, all})
+		now.Store(&readRights{by.who, all})
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	done := g.registerWait(ctx, &waiting{who: v.who, again: look, cancel: cancel})
+	w := &waiting{who: by.who, again: look, cancel: cancel}
+	done := g.registerWait(ctx, by.all, w)
+	w.look(by.now()) // it may have changed just before
 	err := watch(ctx, r, func(events []*event.Event) error {
 		if rights := now.Load(); rights != nil && !rights.all {
 			events = rights.filter(events)

@@ -17,13 +17,13 @@ type connection struct {
 	addr net.Addr // cached, because RemoteAddr allocates
 }
 
-// With returns a context for the calls that arrive over a connection. It is for servers over HTTP;
-// gRPC does it by itself.
+// With returns a context for the calls that arrive over a connection. It is for servers over HTTP and for
+// sessions without gRPC; gRPC does it by itself.
 func With(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, &connection{c, c.RemoteAddr()})
 }
 
-// Conn returns the connection over which an HTTP call arrived, or nil.
+// Conn returns the connection over which a call arrived, or nil over gRPC.
 func Conn(ctx context.Context) net.Conn {
 	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
 		return c.Conn

@@ -61,5 +61,13 @@ func TestSessionsAreStable(t *testing.T) {
 	}}))
 	f.Add("ring", AppendRing(nil, []byte("ring")))
 	f.Add("closing", AppendClosing(nil, []byte("status")))
+	events := []sharelock.Event{
+		{Type: sharelock.Acquired, Key: "orders/42", Token: 256460173377011713, ClientID: "w1", At: time.Unix(1, 0), Cursor: "59712345.1021"},
+		{Type: sharelock.Synced, Key: "orders/42", At: time.Unix(2, 0)},
+	}
+	told, _ := AppendEvents(nil, 5, len(events), 1<<10, func(b []byte, i int) []byte { return AppendEvent(b, &events[i]) })
+	f.Add("events", told)
+	f.Add("watch ended", AppendWatchEnd(nil, 5, []byte("status")))
+	f.Add("watches", AppendWatches(nil))
 	f.Compare(t, "testdata/sessions.golden", *update)
 }

@@ -28,17 +28,25 @@ const (
 	KeepClose KeepKind = 6
 	// KeepRing asks for the owners of all partitions. Its ID is 1.
 	KeepRing KeepKind = 7
+	// KeepWatch begins a watch, KeepUnwatch ends it. KeepRead reports that events of it were read.
+	KeepWatch   KeepKind = 9
+	KeepUnwatch KeepKind = 10
+	KeepRead    KeepKind = 11
 )
 
 // Keep is one request of a session that is not a call.
 type Keep struct {
 	Kind KeepKind
-	// ID is the number of a keepalive, or the id of a hold.
+	// ID is the number of a keepalive, or the id of a hold or a watch.
 	ID uint64
 	// Key, Token and TTL belong to a hold that is attached.
 	Key   string
 	Token sharelock.Token
 	TTL   time.Duration
+	// Watch is what is watched from now on. Events is then how many events may be sent ahead, see
+	// [sharelockv1.SessionWatch], and otherwise how many were read.
+	Watch  *sharelock.WatchRequest
+	Events uint32
 	// AnyHold is set by the node that took the request, see [caller.Caller]. It is not on the wire.
 	AnyHold bool
 	// Err is set if the hold is well-formed but invalid, or if the caller may not have it.
@@ -49,8 +57,10 @@ type Keep struct {
 // nothing.
 type KeepReader struct {
 	rest []byte
-	// packed has the ids of holds to detach that are still to be read.
+	// packed has the ids of holds to detach, or of watches to end, that are still to be read, and kind says
+	// which of the two.
 	packed []byte
+	kind   KeepKind
 }
 
 // Reset begins a new message. Results of Next do not refer to data.
@@ -66,7 +76,7 @@ func (r *KeepReader) Next(k *Keep) (bool, error) {
 				return false, protofield.ErrMalformed
 			}
 			r.packed = r.packed[n:]
-			*k = Keep{Kind: KeepDetach, ID: v}
+			*k = Keep{Kind: r.kind, ID: v}
 			return true, nil
 		}
 		if len(r.rest) == 0 {
@@ -78,15 +88,21 @@ func (r *KeepReader) Next(k *Keep) (bool, error) {
 		}
 		switch {
 		case f.Num == protowire.Number(KeepAlive) && f.Typ == protowire.VarintType,
-			f.Num == protowire.Number(KeepDetach) && f.Typ == protowire.VarintType,
+			(f.Num == protowire.Number(KeepDetach) || f.Num == protowire.Number(KeepUnwatch)) && f.Typ == protowire.VarintType,
 			(f.Num == protowire.Number(KeepClose) || f.Num == protowire.Number(KeepRing)) && f.Typ == protowire.VarintType && f.V != 0:
 			*k = Keep{Kind: KeepKind(intconv.Uint8(f.Num)), ID: f.V}
 			return true, nil
-		case f.Num == protowire.Number(KeepDetach) && f.Typ == protowire.BytesType:
-			r.packed = f.B
+		case (f.Num == protowire.Number(KeepDetach) || f.Num == protowire.Number(KeepUnwatch)) && f.Typ == protowire.BytesType:
+			r.packed, r.kind = f.B, KeepKind(intconv.Uint8(f.Num))
 		case f.Num == protowire.Number(KeepAttach) && f.Typ == protowire.BytesType:
 			*k = Keep{Kind: KeepAttach}
 			return true, k.read(f.B)
+		case f.Num == protowire.Number(KeepWatch) && f.Typ == protowire.BytesType:
+			*k = Keep{Kind: KeepWatch}
+			return true, k.readWatch(f.B)
+		case f.Num == protowire.Number(KeepRead) && f.Typ == protowire.BytesType:
+			*k = Keep{Kind: KeepRead}
+			return true, k.readRead(f.B)
 		}
 	}
 }
@@ -126,7 +142,13 @@ func (k *Keep) read(body []byte) error {
 
 // AppendKeep appends a request to a [SessionRequest].
 func AppendKeep(b []byte, k *Keep) []byte {
-	if k.Kind != KeepAttach {
+	switch k.Kind {
+	case KeepAttach:
+	case KeepWatch:
+		return k.appendWatch(b)
+	case KeepRead:
+		return k.appendRead(b)
+	default:
 		b = protowire.AppendTag(b, protowire.Number(k.Kind), protowire.VarintType)
 		return protowire.AppendVarint(b, k.ID)
 	}
@@ -139,9 +161,9 @@ func AppendKeep(b []byte, k *Keep) []byte {
 }
 
 // Kept is a message of a node about an attached hold, the owners of all partitions, a forced
-// release, or the place of a call in the queue.
+// release, the place of a call in the queue, or a watch.
 type Kept struct {
-	// ID is the id of the hold or, with a Position, of the call.
+	// ID is the id of the hold or, with a Position, of the call or, with Events, of the watch.
 	ID uint64
 	// Keepalive is the keepalive from which the hold's newest renewal counts. It is 0 if the hold
 	// is no longer kept alive; then Status has the reason.
@@ -156,6 +178,11 @@ type Kept struct {
 	Position uint32
 	// Closing is why the node ends the session, a google.rpc.Status in its wire format, or nil.
 	Closing []byte
+	// Events is what a watch tells, for [ReadEvents], or nil; Over: the watch has ended with it.
+	Events []byte
+	Over   bool
+	// Watches: the node takes watches.
+	Watches bool
 }
 
 // Forced is a hold that was taken from its holder by force.
@@ -251,6 +278,9 @@ func (r *KeptReader) Next(k *Kept) (bool, error) {
 		switch {
 		case err != nil:
 			return false, err
+		case f.Num == watchesField && f.Typ == protowire.VarintType && f.V != 0:
+			*k = Kept{Watches: true}
+			return true, nil
 		case f.Typ != protowire.BytesType:
 		case f.Num == 3:
 			if err := r.renewed(f.B); err != nil {
@@ -273,6 +303,9 @@ func (r *KeptReader) Next(k *Kept) (bool, error) {
 		case f.Num == closingField:
 			*k = Kept{Closing: append([]byte{}, f.B...)}
 			return true, nil
+		case f.Num == eventsField:
+			*k = Kept{Events: append([]byte{}, f.B...)}
+			return true, k.readEvents()
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -22,6 +23,10 @@ func sampleKeeps() []Keep {
 		{Kind: KeepDetach, ID: 3},
 		{Kind: KeepClose, ID: 1},
 		{Kind: KeepRing, ID: 1},
+		{Kind: KeepWatch, ID: 5, Watch: &sharelock.WatchRequest{Key: "orders/é", Resume: "59712345.1021"}},
+		{Kind: KeepWatch, ID: 1 << 40, Watch: &sharelock.WatchRequest{Prefix: string(make([]byte, 400))}, Events: 1024},
+		{Kind: KeepUnwatch, ID: 6},
+		{Kind: KeepRead, ID: 5, Events: 300},
 	}
 }
 
@@ -60,6 +65,12 @@ func TestSessionKeeps(t *testing.T) {
 			{Id: 1 << 40, Key: "orders/é", Token: 256460173377011713, Ttl: durationpb.New(10*time.Second + 5)},
 			{Id: 2, Key: keeps[2].Key, Token: 1, Ttl: durationpb.New(time.Minute)},
 		},
+		Watch: []*sharelockv1.SessionWatch{
+			{Id: 5, Watch: &sharelockv1.WatchRequest{Key: "orders/é", Resume: "59712345.1021"}},
+			{Id: 1 << 40, Watch: &sharelockv1.WatchRequest{Prefix: keeps[7].Watch.Prefix}, Ahead: 1024},
+		},
+		Unwatch: []uint64{6},
+		Read:    []*sharelockv1.SessionRead{{Id: 5, Events: 300}},
 	}
 	var m sharelockv1.SessionRequest
 	if err := proto.Unmarshal(data, &m); err != nil || !proto.Equal(&m, want) {
@@ -139,12 +150,15 @@ func TestSessionKept(t *testing.T) {
 	data = AppendRenewed(AppendPing(data), 6, []uint64{4})
 	data = AppendQueued(data, 2, 3)
 	data = AppendClosing(data, []byte{8, 14})
+	data = AppendWatches(data)
+	data = AppendWatchEnd(data, 7, []byte{8, 1})
 	want := &sharelockv1.SessionResponse{
 		Answers: []*sharelockv1.SessionAnswer{{Id: 9, Status: []byte{8, 10}}}, Pong: true,
 		Renewed: []*sharelockv1.SessionRenewed{{Keepalive: 5, Ids: []uint64{1, 1 << 40}}, {Keepalive: 6, Ids: []uint64{4}}},
 		Ended:   []*sharelockv1.SessionEnd{{Id: 3, Status: []byte{8, 5}}},
 		Queued:  []*sharelockv1.SessionQueued{{Id: 2, Position: 3}},
-		Closing: []byte{8, 14},
+		Closing: []byte{8, 14}, Watches: true,
+		Events: []*sharelockv1.SessionEvents{{Id: 7, Ended: []byte{8, 1}}},
 	}
 	var m sharelockv1.SessionResponse
 	if err := proto.Unmarshal(data, &m); err != nil || !proto.Equal(&m, want) {
@@ -155,10 +169,10 @@ func TestSessionKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	byID := func(a, b Kept) int { return int(a.ID) - int(b.ID) }
-	kept := []Kept{{Closing: []byte{8, 14}}, {ID: 1, Keepalive: 5}, {ID: 2, Position: 3}, {ID: 3, Status: []byte{8, 5}}, {ID: 4, Keepalive: 6}, {ID: 1 << 40, Keepalive: 5}}
+	kept := []Kept{{Closing: []byte{8, 14}}, {Watches: true}, {ID: 1, Keepalive: 5}, {ID: 2, Position: 3}, {ID: 3, Status: []byte{8, 5}}, {ID: 4, Keepalive: 6}, {ID: 7, Events: []byte{8, 7, 26, 2, 8, 1}, Over: true}, {ID: 1 << 40, Keepalive: 5}}
 	for name, bytes := range map[string][]byte{"by hand": data, "generated": generated} {
 		got := readKept(t, bytes)
-		slices.SortFunc(got, byID)
+		slices.SortStableFunc(got, byID)
 		if !reflect.DeepEqual(got, kept) {
 			t.Errorf("%s: read %+v, want %+v", name, got, kept)
 		}
@@ -236,6 +250,7 @@ func FuzzSessionKept(f *testing.F) {
 	f.Add(AppendRing(AppendEnd(AppendRenewed(nil, 5, []uint64{1, 1 << 40}), 3, []byte{8, 5}), []byte{8, 7}))
 	f.Add(AppendForced(nil, "k", 7, "by hand"))
 	f.Add(AppendClosing(AppendQueued(nil, 9, 3), []byte{8, 7}))
+	f.Add(AppendWatches(AppendWatchEnd(nil, 7, []byte{8, 1})))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var (
 			r KeptReader
@@ -256,6 +271,10 @@ func FuzzSessionKept(f *testing.F) {
 				back = AppendForced(nil, k.Forced.Key, k.Forced.Token, k.Forced.Reason)
 			case k.Closing != nil:
 				back = AppendClosing(nil, k.Closing)
+			case k.Events != nil:
+				back = protowire.AppendBytes(protowire.AppendTag(nil, eventsField, protowire.BytesType), k.Events)
+			case k.Watches:
+				back = AppendWatches(nil)
 			case k.Position != 0:
 				back = AppendQueued(nil, k.ID, k.Position)
 			default:

@@ -50,7 +50,7 @@ var (
 	}}
 	callDuration = Family{"sharelock_call_duration_seconds", Histogram, "How long calls took from their arrival at this node to the answer, waits in queues included.", []Label{methodLabel, doorLabel}}
 	sessions     = Family{"sharelock_sessions", Gauge, "Open sessions of clients.", nil}
-	watchStreams = Family{"sharelock_watch_streams", Gauge, "Open streams of watch.", nil}
+	watchStreams = Family{"sharelock_watch_streams", Gauge, "Open watches.", nil}
 	watchResets  = Family{"sharelock_watch_resets_total", Counter, "Resets that watchers were sent, because they had read too slowly or the key had moved.", nil}
 
 	ready          = Family{"sharelock_ready", Gauge, "1 while this node may serve locks, as /readyz says.", nil}

@@ -2145,7 +2145,14 @@ type SessionRequest struct {
 	// nothing. When a credential is refused or has expired, calls are answered with
 	// UNAUTHENTICATED and attached holds are ended with it; they are not released. The stream
 	// goes on, and a later message may carry another credential.
-	Token         string `protobuf:"bytes,8,opt,name=token,proto3" json:"token,omitempty"`
+	Token string `protobuf:"bytes,8,opt,name=token,proto3" json:"token,omitempty"`
+	// Keys to watch from now on. A node that takes them has set SessionResponse.watches; others
+	// ignore them.
+	Watch []*SessionWatch `protobuf:"bytes,9,rep,name=watch,proto3" json:"watch,omitempty"`
+	// The ids of watches to end. Each is still ended in SessionResponse.events.
+	Unwatch []uint64 `protobuf:"varint,10,rep,packed,name=unwatch,proto3" json:"unwatch,omitempty"`
+	// How much of what watches tell the client has taken in; see SessionWatch.ahead.
+	Read          []*SessionRead `protobuf:"bytes,11,rep,name=read,proto3" json:"read,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2236,6 +2243,149 @@ func (x *SessionRequest) GetToken() string {
 	return ""
 }
 
+func (x *SessionRequest) GetWatch() []*SessionWatch {
+	if x != nil {
+		return x.Watch
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetUnwatch() []uint64 {
+	if x != nil {
+		return x.Unwatch
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetRead() []*SessionRead {
+	if x != nil {
+		return x.Read
+	}
+	return nil
+}
+
+// SessionWatch is a watch in a session: LockService.Watch without a stream of its own. A session
+// has at most 1,000. They end with it.
+type SessionWatch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the client; unique among the watches of the stream that have not ended.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What to watch.
+	Watch *WatchRequest `protobuf:"bytes,2,opt,name=watch,proto3" json:"watch,omitempty"`
+	// How many events the node may send before the client reports them in SessionRequest.read; 0
+	// is no limit. With it, a watch whose program is slow does not keep the client from reading
+	// what else the session tells.
+	Ahead         uint32 `protobuf:"varint,3,opt,name=ahead,proto3" json:"ahead,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionWatch) Reset() {
+	*x = SessionWatch{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionWatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionWatch) ProtoMessage() {}
+
+func (x *SessionWatch) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionWatch.ProtoReflect.Descriptor instead.
+func (*SessionWatch) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *SessionWatch) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SessionWatch) GetWatch() *WatchRequest {
+	if x != nil {
+		return x.Watch
+	}
+	return nil
+}
+
+func (x *SessionWatch) GetAhead() uint32 {
+	if x != nil {
+		return x.Ahead
+	}
+	return 0
+}
+
+// SessionRead reports that the client has taken in events of a watch.
+type SessionRead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the watch.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// How many events, since the last report.
+	Events        uint32 `protobuf:"varint,2,opt,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionRead) Reset() {
+	*x = SessionRead{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionRead) ProtoMessage() {}
+
+func (x *SessionRead) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionRead.ProtoReflect.Descriptor instead.
+func (*SessionRead) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SessionRead) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SessionRead) GetEvents() uint32 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
 // SessionHold is a hold that a node keeps alive for a session.
 type SessionHold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2254,7 +2404,7 @@ type SessionHold struct {
 
 func (x *SessionHold) Reset() {
 	*x = SessionHold{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2416,7 @@ func (x *SessionHold) String() string {
 func (*SessionHold) ProtoMessage() {}
 
 func (x *SessionHold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2429,7 @@ func (x *SessionHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionHold.ProtoReflect.Descriptor instead.
 func (*SessionHold) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SessionHold) GetId() uint64 {
@@ -2334,7 +2484,7 @@ type SessionCall struct {
 
 func (x *SessionCall) Reset() {
 	*x = SessionCall{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2346,7 +2496,7 @@ func (x *SessionCall) String() string {
 func (*SessionCall) ProtoMessage() {}
 
 func (x *SessionCall) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2359,7 +2509,7 @@ func (x *SessionCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionCall.ProtoReflect.Descriptor instead.
 func (*SessionCall) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{26}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SessionCall) GetId() uint64 {
@@ -2478,7 +2628,7 @@ type SessionCancel struct {
 
 func (x *SessionCancel) Reset() {
 	*x = SessionCancel{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2490,7 +2640,7 @@ func (x *SessionCancel) String() string {
 func (*SessionCancel) ProtoMessage() {}
 
 func (x *SessionCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2503,7 +2653,7 @@ func (x *SessionCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionCancel.ProtoReflect.Descriptor instead.
 func (*SessionCancel) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{27}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{29}
 }
 
 // SessionResponse is a batch of answers and other news of a session.
@@ -2527,14 +2677,19 @@ type SessionResponse struct {
 	// Why the node ends the session, a google.rpc.Status in its wire format: it drains, the
 	// session has no good credentials any more, or other hosts need its place. It is in the
 	// last message of a session without gRPC; over gRPC it is the status of the stream.
-	Closing       []byte `protobuf:"bytes,8,opt,name=closing,proto3" json:"closing,omitempty"`
+	Closing []byte `protobuf:"bytes,8,opt,name=closing,proto3" json:"closing,omitempty"`
+	// What watches tell, and their ends. A node sends everything else first, and at most about
+	// 16 KiB of this at once. A client that reads too slowly gets RESET events.
+	Events []*SessionEvents `protobuf:"bytes,9,rep,name=events,proto3" json:"events,omitempty"`
+	// The node takes watches. Set in the first message of a session.
+	Watches       bool `protobuf:"varint,10,opt,name=watches,proto3" json:"watches,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2546,7 +2701,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2559,7 +2714,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{28}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SessionResponse) GetAnswers() []*SessionAnswer {
@@ -2618,6 +2773,85 @@ func (x *SessionResponse) GetClosing() []byte {
 	return nil
 }
 
+func (x *SessionResponse) GetEvents() []*SessionEvents {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetWatches() bool {
+	if x != nil {
+		return x.Watches
+	}
+	return false
+}
+
+// SessionEvents is what a watch of a session tells.
+type SessionEvents struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the watch.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What has happened, in order.
+	Events []*WatchEvent `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
+	// Why the watch has ended, a google.rpc.Status in its wire format; CANCELLED if the client has
+	// ended it. Nothing follows.
+	Ended         []byte `protobuf:"bytes,3,opt,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionEvents) Reset() {
+	*x = SessionEvents{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionEvents) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionEvents) ProtoMessage() {}
+
+func (x *SessionEvents) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionEvents.ProtoReflect.Descriptor instead.
+func (*SessionEvents) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *SessionEvents) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SessionEvents) GetEvents() []*WatchEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *SessionEvents) GetEnded() []byte {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
 // SessionQueued reports the place of an acquire in the queue: when it begins to wait, and
 // again when the place has changed, at most every two seconds. While the acquire is behind
 // more than 1,000 others, it is reported only at the beginning.
@@ -2633,7 +2867,7 @@ type SessionQueued struct {
 
 func (x *SessionQueued) Reset() {
 	*x = SessionQueued{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2645,7 +2879,7 @@ func (x *SessionQueued) String() string {
 func (*SessionQueued) ProtoMessage() {}
 
 func (x *SessionQueued) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2658,7 +2892,7 @@ func (x *SessionQueued) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionQueued.ProtoReflect.Descriptor instead.
 func (*SessionQueued) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{29}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SessionQueued) GetId() uint64 {
@@ -2690,7 +2924,7 @@ type SessionForced struct {
 
 func (x *SessionForced) Reset() {
 	*x = SessionForced{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +2936,7 @@ func (x *SessionForced) String() string {
 func (*SessionForced) ProtoMessage() {}
 
 func (x *SessionForced) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +2949,7 @@ func (x *SessionForced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionForced.ProtoReflect.Descriptor instead.
 func (*SessionForced) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{30}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SessionForced) GetKey() string {
@@ -2754,7 +2988,7 @@ type SessionRenewed struct {
 
 func (x *SessionRenewed) Reset() {
 	*x = SessionRenewed{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2766,7 +3000,7 @@ func (x *SessionRenewed) String() string {
 func (*SessionRenewed) ProtoMessage() {}
 
 func (x *SessionRenewed) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2779,7 +3013,7 @@ func (x *SessionRenewed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRenewed.ProtoReflect.Descriptor instead.
 func (*SessionRenewed) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SessionRenewed) GetKeepalive() uint64 {
@@ -2811,7 +3045,7 @@ type SessionEnd struct {
 
 func (x *SessionEnd) Reset() {
 	*x = SessionEnd{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +3057,7 @@ func (x *SessionEnd) String() string {
 func (*SessionEnd) ProtoMessage() {}
 
 func (x *SessionEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +3070,7 @@ func (x *SessionEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEnd.ProtoReflect.Descriptor instead.
 func (*SessionEnd) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SessionEnd) GetId() uint64 {
@@ -2870,7 +3104,7 @@ type SessionAnswer struct {
 
 func (x *SessionAnswer) Reset() {
 	*x = SessionAnswer{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2882,7 +3116,7 @@ func (x *SessionAnswer) String() string {
 func (*SessionAnswer) ProtoMessage() {}
 
 func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2895,7 +3129,7 @@ func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionAnswer.ProtoReflect.Descriptor instead.
 func (*SessionAnswer) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SessionAnswer) GetId() uint64 {
@@ -2932,7 +3166,7 @@ type LockHeldDetail struct {
 
 func (x *LockHeldDetail) Reset() {
 	*x = LockHeldDetail{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2944,7 +3178,7 @@ func (x *LockHeldDetail) String() string {
 func (*LockHeldDetail) ProtoMessage() {}
 
 func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2957,7 +3191,7 @@ func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHeldDetail.ProtoReflect.Descriptor instead.
 func (*LockHeldDetail) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *LockHeldDetail) GetHolds() []*Hold {
@@ -2982,7 +3216,7 @@ type GetMeshRequest struct {
 
 func (x *GetMeshRequest) Reset() {
 	*x = GetMeshRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2994,7 +3228,7 @@ func (x *GetMeshRequest) String() string {
 func (*GetMeshRequest) ProtoMessage() {}
 
 func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3007,7 +3241,7 @@ func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshRequest.ProtoReflect.Descriptor instead.
 func (*GetMeshRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{38}
 }
 
 type GetMeshResponse struct {
@@ -3060,7 +3294,7 @@ type GetMeshResponse struct {
 
 func (x *GetMeshResponse) Reset() {
 	*x = GetMeshResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3072,7 +3306,7 @@ func (x *GetMeshResponse) String() string {
 func (*GetMeshResponse) ProtoMessage() {}
 
 func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3085,7 +3319,7 @@ func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshResponse.ProtoReflect.Descriptor instead.
 func (*GetMeshResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetMeshResponse) GetCluster() string {
@@ -3249,7 +3483,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3261,7 +3495,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3274,7 +3508,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Condition) GetCode() string {
@@ -3325,7 +3559,7 @@ type Stall struct {
 
 func (x *Stall) Reset() {
 	*x = Stall{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3337,7 +3571,7 @@ func (x *Stall) String() string {
 func (*Stall) ProtoMessage() {}
 
 func (x *Stall) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3350,7 +3584,7 @@ func (x *Stall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stall.ProtoReflect.Descriptor instead.
 func (*Stall) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Stall) GetMember() string {
@@ -3380,7 +3614,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3392,7 +3626,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3405,7 +3639,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Lease) GetValid() bool {
@@ -3457,7 +3691,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3469,7 +3703,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3482,7 +3716,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Member) GetName() string {
@@ -3584,7 +3818,7 @@ type GetLogLevelRequest struct {
 
 func (x *GetLogLevelRequest) Reset() {
 	*x = GetLogLevelRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3596,7 +3830,7 @@ func (x *GetLogLevelRequest) String() string {
 func (*GetLogLevelRequest) ProtoMessage() {}
 
 func (x *GetLogLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3609,7 +3843,7 @@ func (x *GetLogLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLogLevelRequest.ProtoReflect.Descriptor instead.
 func (*GetLogLevelRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{41}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{44}
 }
 
 type SetLogLevelRequest struct {
@@ -3622,7 +3856,7 @@ type SetLogLevelRequest struct {
 
 func (x *SetLogLevelRequest) Reset() {
 	*x = SetLogLevelRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3634,7 +3868,7 @@ func (x *SetLogLevelRequest) String() string {
 func (*SetLogLevelRequest) ProtoMessage() {}
 
 func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3647,7 +3881,7 @@ func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogLevelRequest.ProtoReflect.Descriptor instead.
 func (*SetLogLevelRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{42}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SetLogLevelRequest) GetLevel() string {
@@ -3668,7 +3902,7 @@ type LogLevel struct {
 
 func (x *LogLevel) Reset() {
 	*x = LogLevel{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3680,7 +3914,7 @@ func (x *LogLevel) String() string {
 func (*LogLevel) ProtoMessage() {}
 
 func (x *LogLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3693,7 +3927,7 @@ func (x *LogLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLevel.ProtoReflect.Descriptor instead.
 func (*LogLevel) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{43}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *LogLevel) GetLevel() string {
@@ -3711,7 +3945,7 @@ type GetDebugRequest struct {
 
 func (x *GetDebugRequest) Reset() {
 	*x = GetDebugRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3723,7 +3957,7 @@ func (x *GetDebugRequest) String() string {
 func (*GetDebugRequest) ProtoMessage() {}
 
 func (x *GetDebugRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3736,7 +3970,7 @@ func (x *GetDebugRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDebugRequest.ProtoReflect.Descriptor instead.
 func (*GetDebugRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{44}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{47}
 }
 
 // DebugPiece is a piece of a file. The pieces of a file come one after the other.
@@ -3752,7 +3986,7 @@ type DebugPiece struct {
 
 func (x *DebugPiece) Reset() {
 	*x = DebugPiece{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3764,7 +3998,7 @@ func (x *DebugPiece) String() string {
 func (*DebugPiece) ProtoMessage() {}
 
 func (x *DebugPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3777,7 +4011,7 @@ func (x *DebugPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebugPiece.ProtoReflect.Descriptor instead.
 func (*DebugPiece) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{45}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DebugPiece) GetFile() string {
@@ -3804,7 +4038,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3816,7 +4050,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3829,7 +4063,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{46}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *LocateRequest) GetKey() string {
@@ -3857,7 +4091,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3869,7 +4103,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3882,7 +4116,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{47}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LocateResponse) GetKey() string {
@@ -3928,7 +4162,7 @@ type GetRingRequest struct {
 
 func (x *GetRingRequest) Reset() {
 	*x = GetRingRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3940,7 +4174,7 @@ func (x *GetRingRequest) String() string {
 func (*GetRingRequest) ProtoMessage() {}
 
 func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3953,7 +4187,7 @@ func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingRequest.ProtoReflect.Descriptor instead.
 func (*GetRingRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{48}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{51}
 }
 
 // GetRingResponse determines the owner of every key in one epoch: key k is in partition
@@ -3974,7 +4208,7 @@ type GetRingResponse struct {
 
 func (x *GetRingResponse) Reset() {
 	*x = GetRingResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3986,7 +4220,7 @@ func (x *GetRingResponse) String() string {
 func (*GetRingResponse) ProtoMessage() {}
 
 func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3999,7 +4233,7 @@ func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingResponse.ProtoReflect.Descriptor instead.
 func (*GetRingResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{49}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetRingResponse) GetEpoch() uint32 {
@@ -4043,7 +4277,7 @@ type RingMember struct {
 
 func (x *RingMember) Reset() {
 	*x = RingMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4055,7 +4289,7 @@ func (x *RingMember) String() string {
 func (*RingMember) ProtoMessage() {}
 
 func (x *RingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4068,7 +4302,7 @@ func (x *RingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingMember.ProtoReflect.Descriptor instead.
 func (*RingMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{50}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RingMember) GetName() string {
@@ -4095,7 +4329,7 @@ type GetActivityRequest struct {
 
 func (x *GetActivityRequest) Reset() {
 	*x = GetActivityRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4107,7 +4341,7 @@ func (x *GetActivityRequest) String() string {
 func (*GetActivityRequest) ProtoMessage() {}
 
 func (x *GetActivityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4120,7 +4354,7 @@ func (x *GetActivityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetActivityRequest.ProtoReflect.Descriptor instead.
 func (*GetActivityRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{51}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetActivityRequest) GetContended() uint32 {
@@ -4140,7 +4374,7 @@ type GetActivityResponse struct {
 
 func (x *GetActivityResponse) Reset() {
 	*x = GetActivityResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4152,7 +4386,7 @@ func (x *GetActivityResponse) String() string {
 func (*GetActivityResponse) ProtoMessage() {}
 
 func (x *GetActivityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4165,7 +4399,7 @@ func (x *GetActivityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetActivityResponse.ProtoReflect.Descriptor instead.
 func (*GetActivityResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{52}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GetActivityResponse) GetMembers() []*MemberActivity {
@@ -4205,7 +4439,7 @@ type MemberActivity struct {
 
 func (x *MemberActivity) Reset() {
 	*x = MemberActivity{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4217,7 +4451,7 @@ func (x *MemberActivity) String() string {
 func (*MemberActivity) ProtoMessage() {}
 
 func (x *MemberActivity) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4230,7 +4464,7 @@ func (x *MemberActivity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberActivity.ProtoReflect.Descriptor instead.
 func (*MemberActivity) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{53}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *MemberActivity) GetName() string {
@@ -4320,7 +4554,7 @@ type Contention struct {
 
 func (x *Contention) Reset() {
 	*x = Contention{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4332,7 +4566,7 @@ func (x *Contention) String() string {
 func (*Contention) ProtoMessage() {}
 
 func (x *Contention) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4345,7 +4579,7 @@ func (x *Contention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Contention.ProtoReflect.Descriptor instead.
 func (*Contention) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{54}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Contention) GetKey() string {
@@ -4384,7 +4618,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4396,7 +4630,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4409,7 +4643,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{55}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{58}
 }
 
 type WhoAmIResponse struct {
@@ -4436,7 +4670,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4448,7 +4682,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4461,7 +4695,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{56}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *WhoAmIResponse) GetAuthentication() bool {
@@ -4526,7 +4760,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4538,7 +4772,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4551,7 +4785,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{57}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Permission) GetVerb() string {
@@ -4585,7 +4819,7 @@ type PrincipalLimits struct {
 
 func (x *PrincipalLimits) Reset() {
 	*x = PrincipalLimits{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4597,7 +4831,7 @@ func (x *PrincipalLimits) String() string {
 func (*PrincipalLimits) ProtoMessage() {}
 
 func (x *PrincipalLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4610,7 +4844,7 @@ func (x *PrincipalLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrincipalLimits.ProtoReflect.Descriptor instead.
 func (*PrincipalLimits) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{58}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PrincipalLimits) GetMaxHolds() uint32 {
@@ -4651,7 +4885,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4663,7 +4897,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4676,7 +4910,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{59}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *LeaveRequest) GetForGood() bool {
@@ -4694,7 +4928,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4706,7 +4940,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4719,7 +4953,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{60}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{63}
 }
 
 type DecommissionRequest struct {
@@ -4732,7 +4966,7 @@ type DecommissionRequest struct {
 
 func (x *DecommissionRequest) Reset() {
 	*x = DecommissionRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4744,7 +4978,7 @@ func (x *DecommissionRequest) String() string {
 func (*DecommissionRequest) ProtoMessage() {}
 
 func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4757,7 +4991,7 @@ func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionRequest.ProtoReflect.Descriptor instead.
 func (*DecommissionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{61}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *DecommissionRequest) GetName() string {
@@ -4775,7 +5009,7 @@ type DecommissionResponse struct {
 
 func (x *DecommissionResponse) Reset() {
 	*x = DecommissionResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4787,7 +5021,7 @@ func (x *DecommissionResponse) String() string {
 func (*DecommissionResponse) ProtoMessage() {}
 
 func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4800,7 +5034,7 @@ func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionResponse.ProtoReflect.Descriptor instead.
 func (*DecommissionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{62}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{65}
 }
 
 // Seat is the seat of a voter in the agreement on views.
@@ -4822,7 +5056,7 @@ type Seat struct {
 
 func (x *Seat) Reset() {
 	*x = Seat{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4834,7 +5068,7 @@ func (x *Seat) String() string {
 func (*Seat) ProtoMessage() {}
 
 func (x *Seat) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4847,7 +5081,7 @@ func (x *Seat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seat.ProtoReflect.Descriptor instead.
 func (*Seat) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{63}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Seat) GetName() string {
@@ -4898,7 +5132,7 @@ type Keyring struct {
 
 func (x *Keyring) Reset() {
 	*x = Keyring{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4910,7 +5144,7 @@ func (x *Keyring) String() string {
 func (*Keyring) ProtoMessage() {}
 
 func (x *Keyring) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4923,7 +5157,7 @@ func (x *Keyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keyring.ProtoReflect.Descriptor instead.
 func (*Keyring) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{64}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Keyring) GetKeys() []*GossipKey {
@@ -4957,7 +5191,7 @@ type GossipKey struct {
 
 func (x *GossipKey) Reset() {
 	*x = GossipKey{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4969,7 +5203,7 @@ func (x *GossipKey) String() string {
 func (*GossipKey) ProtoMessage() {}
 
 func (x *GossipKey) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4982,7 +5216,7 @@ func (x *GossipKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipKey.ProtoReflect.Descriptor instead.
 func (*GossipKey) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{65}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *GossipKey) GetFingerprint() string {
@@ -5030,7 +5264,7 @@ type KeyringMember struct {
 
 func (x *KeyringMember) Reset() {
 	*x = KeyringMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[66]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5042,7 +5276,7 @@ func (x *KeyringMember) String() string {
 func (*KeyringMember) ProtoMessage() {}
 
 func (x *KeyringMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[66]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5055,7 +5289,7 @@ func (x *KeyringMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringMember.ProtoReflect.Descriptor instead.
 func (*KeyringMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{66}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *KeyringMember) GetName() string {
@@ -5096,7 +5330,7 @@ type GetKeyringRequest struct {
 
 func (x *GetKeyringRequest) Reset() {
 	*x = GetKeyringRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[67]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5108,7 +5342,7 @@ func (x *GetKeyringRequest) String() string {
 func (*GetKeyringRequest) ProtoMessage() {}
 
 func (x *GetKeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[67]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5121,7 +5355,7 @@ func (x *GetKeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyringRequest.ProtoReflect.Descriptor instead.
 func (*GetKeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{67}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *GetKeyringRequest) GetShowKeys() bool {
@@ -5141,7 +5375,7 @@ type GetKeyringResponse struct {
 
 func (x *GetKeyringResponse) Reset() {
 	*x = GetKeyringResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[68]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5153,7 +5387,7 @@ func (x *GetKeyringResponse) String() string {
 func (*GetKeyringResponse) ProtoMessage() {}
 
 func (x *GetKeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[68]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5166,7 +5400,7 @@ func (x *GetKeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyringResponse.ProtoReflect.Descriptor instead.
 func (*GetKeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{68}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GetKeyringResponse) GetKeyring() *Keyring {
@@ -5191,7 +5425,7 @@ type ChangeKeyringRequest struct {
 
 func (x *ChangeKeyringRequest) Reset() {
 	*x = ChangeKeyringRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[69]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5203,7 +5437,7 @@ func (x *ChangeKeyringRequest) String() string {
 func (*ChangeKeyringRequest) ProtoMessage() {}
 
 func (x *ChangeKeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[69]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5216,7 +5450,7 @@ func (x *ChangeKeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeKeyringRequest.ProtoReflect.Descriptor instead.
 func (*ChangeKeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{69}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ChangeKeyringRequest) GetAction() KeyringAction {
@@ -5250,7 +5484,7 @@ type ChangeKeyringResponse struct {
 
 func (x *ChangeKeyringResponse) Reset() {
 	*x = ChangeKeyringResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[70]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5262,7 +5496,7 @@ func (x *ChangeKeyringResponse) String() string {
 func (*ChangeKeyringResponse) ProtoMessage() {}
 
 func (x *ChangeKeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[70]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5275,7 +5509,7 @@ func (x *ChangeKeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeKeyringResponse.ProtoReflect.Descriptor instead.
 func (*ChangeKeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{70}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ChangeKeyringResponse) GetKeyring() *Keyring {
@@ -5467,7 +5701,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"h\n" +
 	"\x14ForceReleaseResponse\x12&\n" +
 	"\x04hold\x18\x01 \x01(\v2\x12.sharelock.v1.HoldR\x04hold\x12(\n" +
-	"\x05holds\x18\x02 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\"\xfe\x01\n" +
+	"\x05holds\x18\x02 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\"\xf9\x02\n" +
 	"\x0eSessionRequest\x12/\n" +
 	"\x05calls\x18\x01 \x03(\v2\x19.sharelock.v1.SessionCallR\x05calls\x12\x12\n" +
 	"\x04ping\x18\x02 \x01(\bR\x04ping\x12\x1c\n" +
@@ -5476,7 +5710,18 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x06detach\x18\x05 \x03(\x04R\x06detach\x12\x14\n" +
 	"\x05close\x18\x06 \x01(\bR\x05close\x12\x12\n" +
 	"\x04ring\x18\a \x01(\bR\x04ring\x12\x14\n" +
-	"\x05token\x18\b \x01(\tR\x05token\"r\n" +
+	"\x05token\x18\b \x01(\tR\x05token\x120\n" +
+	"\x05watch\x18\t \x03(\v2\x1a.sharelock.v1.SessionWatchR\x05watch\x12\x18\n" +
+	"\aunwatch\x18\n" +
+	" \x03(\x04R\aunwatch\x12-\n" +
+	"\x04read\x18\v \x03(\v2\x19.sharelock.v1.SessionReadR\x04read\"f\n" +
+	"\fSessionWatch\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x120\n" +
+	"\x05watch\x18\x02 \x01(\v2\x1a.sharelock.v1.WatchRequestR\x05watch\x12\x14\n" +
+	"\x05ahead\x18\x03 \x01(\rR\x05ahead\"5\n" +
+	"\vSessionRead\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
+	"\x06events\x18\x02 \x01(\rR\x06events\"r\n" +
 	"\vSessionHold\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
@@ -5491,7 +5736,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\agive_up\x18\x06 \x01(\v2\x1b.sharelock.v1.GiveUpRequestH\x00R\x06giveUp\x12\x14\n" +
 	"\x05trace\x18\a \x01(\fR\x05traceB\x06\n" +
 	"\x04call\"\x0f\n" +
-	"\rSessionCancel\"\xfb\x02\n" +
+	"\rSessionCancel\"\xca\x03\n" +
 	"\x0fSessionResponse\x125\n" +
 	"\aanswers\x18\x01 \x03(\v2\x1b.sharelock.v1.SessionAnswerR\aanswers\x12\x12\n" +
 	"\x04pong\x18\x02 \x01(\bR\x04pong\x126\n" +
@@ -5500,7 +5745,14 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x04ring\x18\x05 \x01(\v2\x1d.sharelock.v1.GetRingResponseR\x04ring\x123\n" +
 	"\x06forced\x18\x06 \x03(\v2\x1b.sharelock.v1.SessionForcedR\x06forced\x123\n" +
 	"\x06queued\x18\a \x03(\v2\x1b.sharelock.v1.SessionQueuedR\x06queued\x12\x18\n" +
-	"\aclosing\x18\b \x01(\fR\aclosing\";\n" +
+	"\aclosing\x18\b \x01(\fR\aclosing\x123\n" +
+	"\x06events\x18\t \x03(\v2\x1b.sharelock.v1.SessionEventsR\x06events\x12\x18\n" +
+	"\awatches\x18\n" +
+	" \x01(\bR\awatches\"g\n" +
+	"\rSessionEvents\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x120\n" +
+	"\x06events\x18\x02 \x03(\v2\x18.sharelock.v1.WatchEventR\x06events\x12\x14\n" +
+	"\x05ended\x18\x03 \x01(\fR\x05ended\";\n" +
 	"\rSessionQueued\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\rR\bposition\"O\n" +
@@ -5748,7 +6000,7 @@ func file_sharelock_v1_lock_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 75)
+var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
 var file_sharelock_v1_lock_proto_goTypes = []any{
 	(Mode)(0),                     // 0: sharelock.v1.Mode
 	(HoldEnd)(0),                  // 1: sharelock.v1.HoldEnd
@@ -5779,187 +6031,195 @@ var file_sharelock_v1_lock_proto_goTypes = []any{
 	(*ForceReleaseRequest)(nil),   // 26: sharelock.v1.ForceReleaseRequest
 	(*ForceReleaseResponse)(nil),  // 27: sharelock.v1.ForceReleaseResponse
 	(*SessionRequest)(nil),        // 28: sharelock.v1.SessionRequest
-	(*SessionHold)(nil),           // 29: sharelock.v1.SessionHold
-	(*SessionCall)(nil),           // 30: sharelock.v1.SessionCall
-	(*SessionCancel)(nil),         // 31: sharelock.v1.SessionCancel
-	(*SessionResponse)(nil),       // 32: sharelock.v1.SessionResponse
-	(*SessionQueued)(nil),         // 33: sharelock.v1.SessionQueued
-	(*SessionForced)(nil),         // 34: sharelock.v1.SessionForced
-	(*SessionRenewed)(nil),        // 35: sharelock.v1.SessionRenewed
-	(*SessionEnd)(nil),            // 36: sharelock.v1.SessionEnd
-	(*SessionAnswer)(nil),         // 37: sharelock.v1.SessionAnswer
-	(*LockHeldDetail)(nil),        // 38: sharelock.v1.LockHeldDetail
-	(*GetMeshRequest)(nil),        // 39: sharelock.v1.GetMeshRequest
-	(*GetMeshResponse)(nil),       // 40: sharelock.v1.GetMeshResponse
-	(*Condition)(nil),             // 41: sharelock.v1.Condition
-	(*Stall)(nil),                 // 42: sharelock.v1.Stall
-	(*Lease)(nil),                 // 43: sharelock.v1.Lease
-	(*Member)(nil),                // 44: sharelock.v1.Member
-	(*GetLogLevelRequest)(nil),    // 45: sharelock.v1.GetLogLevelRequest
-	(*SetLogLevelRequest)(nil),    // 46: sharelock.v1.SetLogLevelRequest
-	(*LogLevel)(nil),              // 47: sharelock.v1.LogLevel
-	(*GetDebugRequest)(nil),       // 48: sharelock.v1.GetDebugRequest
-	(*DebugPiece)(nil),            // 49: sharelock.v1.DebugPiece
-	(*LocateRequest)(nil),         // 50: sharelock.v1.LocateRequest
-	(*LocateResponse)(nil),        // 51: sharelock.v1.LocateResponse
-	(*GetRingRequest)(nil),        // 52: sharelock.v1.GetRingRequest
-	(*GetRingResponse)(nil),       // 53: sharelock.v1.GetRingResponse
-	(*RingMember)(nil),            // 54: sharelock.v1.RingMember
-	(*GetActivityRequest)(nil),    // 55: sharelock.v1.GetActivityRequest
-	(*GetActivityResponse)(nil),   // 56: sharelock.v1.GetActivityResponse
-	(*MemberActivity)(nil),        // 57: sharelock.v1.MemberActivity
-	(*Contention)(nil),            // 58: sharelock.v1.Contention
-	(*WhoAmIRequest)(nil),         // 59: sharelock.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),        // 60: sharelock.v1.WhoAmIResponse
-	(*Permission)(nil),            // 61: sharelock.v1.Permission
-	(*PrincipalLimits)(nil),       // 62: sharelock.v1.PrincipalLimits
-	(*LeaveRequest)(nil),          // 63: sharelock.v1.LeaveRequest
-	(*LeaveResponse)(nil),         // 64: sharelock.v1.LeaveResponse
-	(*DecommissionRequest)(nil),   // 65: sharelock.v1.DecommissionRequest
-	(*DecommissionResponse)(nil),  // 66: sharelock.v1.DecommissionResponse
-	(*Seat)(nil),                  // 67: sharelock.v1.Seat
-	(*Keyring)(nil),               // 68: sharelock.v1.Keyring
-	(*GossipKey)(nil),             // 69: sharelock.v1.GossipKey
-	(*KeyringMember)(nil),         // 70: sharelock.v1.KeyringMember
-	(*GetKeyringRequest)(nil),     // 71: sharelock.v1.GetKeyringRequest
-	(*GetKeyringResponse)(nil),    // 72: sharelock.v1.GetKeyringResponse
-	(*ChangeKeyringRequest)(nil),  // 73: sharelock.v1.ChangeKeyringRequest
-	(*ChangeKeyringResponse)(nil), // 74: sharelock.v1.ChangeKeyringResponse
-	nil,                           // 75: sharelock.v1.Hold.MetadataEntry
-	nil,                           // 76: sharelock.v1.Waiter.MetadataEntry
-	nil,                           // 77: sharelock.v1.AcquireRequest.MetadataEntry
-	nil,                           // 78: sharelock.v1.RenewRequest.MetadataEntry
-	(*durationpb.Duration)(nil),   // 79: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 80: google.protobuf.Timestamp
+	(*SessionWatch)(nil),          // 29: sharelock.v1.SessionWatch
+	(*SessionRead)(nil),           // 30: sharelock.v1.SessionRead
+	(*SessionHold)(nil),           // 31: sharelock.v1.SessionHold
+	(*SessionCall)(nil),           // 32: sharelock.v1.SessionCall
+	(*SessionCancel)(nil),         // 33: sharelock.v1.SessionCancel
+	(*SessionResponse)(nil),       // 34: sharelock.v1.SessionResponse
+	(*SessionEvents)(nil),         // 35: sharelock.v1.SessionEvents
+	(*SessionQueued)(nil),         // 36: sharelock.v1.SessionQueued
+	(*SessionForced)(nil),         // 37: sharelock.v1.SessionForced
+	(*SessionRenewed)(nil),        // 38: sharelock.v1.SessionRenewed
+	(*SessionEnd)(nil),            // 39: sharelock.v1.SessionEnd
+	(*SessionAnswer)(nil),         // 40: sharelock.v1.SessionAnswer
+	(*LockHeldDetail)(nil),        // 41: sharelock.v1.LockHeldDetail
+	(*GetMeshRequest)(nil),        // 42: sharelock.v1.GetMeshRequest
+	(*GetMeshResponse)(nil),       // 43: sharelock.v1.GetMeshResponse
+	(*Condition)(nil),             // 44: sharelock.v1.Condition
+	(*Stall)(nil),                 // 45: sharelock.v1.Stall
+	(*Lease)(nil),                 // 46: sharelock.v1.Lease
+	(*Member)(nil),                // 47: sharelock.v1.Member
+	(*GetLogLevelRequest)(nil),    // 48: sharelock.v1.GetLogLevelRequest
+	(*SetLogLevelRequest)(nil),    // 49: sharelock.v1.SetLogLevelRequest
+	(*LogLevel)(nil),              // 50: sharelock.v1.LogLevel
+	(*GetDebugRequest)(nil),       // 51: sharelock.v1.GetDebugRequest
+	(*DebugPiece)(nil),            // 52: sharelock.v1.DebugPiece
+	(*LocateRequest)(nil),         // 53: sharelock.v1.LocateRequest
+	(*LocateResponse)(nil),        // 54: sharelock.v1.LocateResponse
+	(*GetRingRequest)(nil),        // 55: sharelock.v1.GetRingRequest
+	(*GetRingResponse)(nil),       // 56: sharelock.v1.GetRingResponse
+	(*RingMember)(nil),            // 57: sharelock.v1.RingMember
+	(*GetActivityRequest)(nil),    // 58: sharelock.v1.GetActivityRequest
+	(*GetActivityResponse)(nil),   // 59: sharelock.v1.GetActivityResponse
+	(*MemberActivity)(nil),        // 60: sharelock.v1.MemberActivity
+	(*Contention)(nil),            // 61: sharelock.v1.Contention
+	(*WhoAmIRequest)(nil),         // 62: sharelock.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),        // 63: sharelock.v1.WhoAmIResponse
+	(*Permission)(nil),            // 64: sharelock.v1.Permission
+	(*PrincipalLimits)(nil),       // 65: sharelock.v1.PrincipalLimits
+	(*LeaveRequest)(nil),          // 66: sharelock.v1.LeaveRequest
+	(*LeaveResponse)(nil),         // 67: sharelock.v1.LeaveResponse
+	(*DecommissionRequest)(nil),   // 68: sharelock.v1.DecommissionRequest
+	(*DecommissionResponse)(nil),  // 69: sharelock.v1.DecommissionResponse
+	(*Seat)(nil),                  // 70: sharelock.v1.Seat
+	(*Keyring)(nil),               // 71: sharelock.v1.Keyring
+	(*GossipKey)(nil),             // 72: sharelock.v1.GossipKey
+	(*KeyringMember)(nil),         // 73: sharelock.v1.KeyringMember
+	(*GetKeyringRequest)(nil),     // 74: sharelock.v1.GetKeyringRequest
+	(*GetKeyringResponse)(nil),    // 75: sharelock.v1.GetKeyringResponse
+	(*ChangeKeyringRequest)(nil),  // 76: sharelock.v1.ChangeKeyringRequest
+	(*ChangeKeyringResponse)(nil), // 77: sharelock.v1.ChangeKeyringResponse
+	nil,                           // 78: sharelock.v1.Hold.MetadataEntry
+	nil,                           // 79: sharelock.v1.Waiter.MetadataEntry
+	nil,                           // 80: sharelock.v1.AcquireRequest.MetadataEntry
+	nil,                           // 81: sharelock.v1.RenewRequest.MetadataEntry
+	(*durationpb.Duration)(nil),   // 82: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 83: google.protobuf.Timestamp
 }
 var file_sharelock_v1_lock_proto_depIdxs = []int32{
-	0,  // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
-	79, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
-	79, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
-	79, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
-	75, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
-	79, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
-	79, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
-	0,  // 7: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
-	79, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
-	76, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
-	4,  // 10: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
-	5,  // 11: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
-	79, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
-	79, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	79, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
-	0,  // 15: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
-	77, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
-	79, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	4,  // 18: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
-	79, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
-	78, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
-	4,  // 21: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
-	4,  // 22: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
-	6,  // 23: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
-	6,  // 24: sharelock.v1.ListResponse.locks:type_name -> sharelock.v1.Lock
-	3,  // 25: sharelock.v1.WatchEvent.type:type_name -> sharelock.v1.WatchEvent.Type
-	0,  // 26: sharelock.v1.WatchEvent.mode:type_name -> sharelock.v1.Mode
-	80, // 27: sharelock.v1.WatchEvent.at:type_name -> google.protobuf.Timestamp
-	80, // 28: sharelock.v1.HistoryRequest.from:type_name -> google.protobuf.Timestamp
-	80, // 29: sharelock.v1.HistoryRequest.to:type_name -> google.protobuf.Timestamp
-	0,  // 30: sharelock.v1.HistoryEntry.mode:type_name -> sharelock.v1.Mode
-	80, // 31: sharelock.v1.HistoryEntry.acquired_at:type_name -> google.protobuf.Timestamp
-	79, // 32: sharelock.v1.HistoryEntry.waited:type_name -> google.protobuf.Duration
-	80, // 33: sharelock.v1.HistoryEntry.ended_at:type_name -> google.protobuf.Timestamp
-	1,  // 34: sharelock.v1.HistoryEntry.end:type_name -> sharelock.v1.HoldEnd
-	22, // 35: sharelock.v1.HistoryResponse.entries:type_name -> sharelock.v1.HistoryEntry
-	4,  // 36: sharelock.v1.CheckTokenResponse.holds:type_name -> sharelock.v1.Hold
-	4,  // 37: sharelock.v1.ForceReleaseResponse.hold:type_name -> sharelock.v1.Hold
-	4,  // 38: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
-	30, // 39: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
-	29, // 40: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
-	79, // 41: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
-	7,  // 42: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
-	9,  // 43: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
-	11, // 44: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
-	31, // 45: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
-	13, // 46: sharelock.v1.SessionCall.give_up:type_name -> sharelock.v1.GiveUpRequest
-	37, // 47: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
-	35, // 48: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
-	36, // 49: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
-	53, // 50: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
-	34, // 51: sharelock.v1.SessionResponse.forced:type_name -> sharelock.v1.SessionForced
-	33, // 52: sharelock.v1.SessionResponse.queued:type_name -> sharelock.v1.SessionQueued
-	4,  // 53: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
-	4,  // 54: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
-	43, // 55: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
-	44, // 56: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	67, // 57: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
-	42, // 58: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
-	41, // 59: sharelock.v1.GetMeshResponse.conditions:type_name -> sharelock.v1.Condition
-	79, // 60: sharelock.v1.Condition.lasting:type_name -> google.protobuf.Duration
-	79, // 61: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
-	79, // 62: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	54, // 63: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
-	57, // 64: sharelock.v1.GetActivityResponse.members:type_name -> sharelock.v1.MemberActivity
-	79, // 65: sharelock.v1.MemberActivity.longest_wait:type_name -> google.protobuf.Duration
-	58, // 66: sharelock.v1.MemberActivity.contended:type_name -> sharelock.v1.Contention
-	79, // 67: sharelock.v1.Contention.longest_wait:type_name -> google.protobuf.Duration
-	79, // 68: sharelock.v1.WhoAmIResponse.expires_in:type_name -> google.protobuf.Duration
-	61, // 69: sharelock.v1.WhoAmIResponse.permissions:type_name -> sharelock.v1.Permission
-	62, // 70: sharelock.v1.WhoAmIResponse.limits:type_name -> sharelock.v1.PrincipalLimits
-	69, // 71: sharelock.v1.Keyring.keys:type_name -> sharelock.v1.GossipKey
-	70, // 72: sharelock.v1.Keyring.members:type_name -> sharelock.v1.KeyringMember
-	68, // 73: sharelock.v1.GetKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
-	2,  // 74: sharelock.v1.ChangeKeyringRequest.action:type_name -> sharelock.v1.KeyringAction
-	68, // 75: sharelock.v1.ChangeKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
-	7,  // 76: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	9,  // 77: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	11, // 78: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	13, // 79: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
-	15, // 80: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	17, // 81: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	19, // 82: sharelock.v1.LockService.Watch:input_type -> sharelock.v1.WatchRequest
-	21, // 83: sharelock.v1.LockService.History:input_type -> sharelock.v1.HistoryRequest
-	24, // 84: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	26, // 85: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	28, // 86: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
-	39, // 87: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	50, // 88: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	52, // 89: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
-	55, // 90: sharelock.v1.MeshService.GetActivity:input_type -> sharelock.v1.GetActivityRequest
-	59, // 91: sharelock.v1.MeshService.WhoAmI:input_type -> sharelock.v1.WhoAmIRequest
-	63, // 92: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	65, // 93: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
-	71, // 94: sharelock.v1.MeshService.GetKeyring:input_type -> sharelock.v1.GetKeyringRequest
-	73, // 95: sharelock.v1.MeshService.ChangeKeyring:input_type -> sharelock.v1.ChangeKeyringRequest
-	45, // 96: sharelock.v1.MeshService.GetLogLevel:input_type -> sharelock.v1.GetLogLevelRequest
-	46, // 97: sharelock.v1.MeshService.SetLogLevel:input_type -> sharelock.v1.SetLogLevelRequest
-	48, // 98: sharelock.v1.MeshService.GetDebug:input_type -> sharelock.v1.GetDebugRequest
-	8,  // 99: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	10, // 100: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	12, // 101: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	14, // 102: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
-	16, // 103: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	18, // 104: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	20, // 105: sharelock.v1.LockService.Watch:output_type -> sharelock.v1.WatchEvent
-	23, // 106: sharelock.v1.LockService.History:output_type -> sharelock.v1.HistoryResponse
-	25, // 107: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	27, // 108: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	32, // 109: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
-	40, // 110: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	51, // 111: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	53, // 112: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
-	56, // 113: sharelock.v1.MeshService.GetActivity:output_type -> sharelock.v1.GetActivityResponse
-	60, // 114: sharelock.v1.MeshService.WhoAmI:output_type -> sharelock.v1.WhoAmIResponse
-	64, // 115: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	66, // 116: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
-	72, // 117: sharelock.v1.MeshService.GetKeyring:output_type -> sharelock.v1.GetKeyringResponse
-	74, // 118: sharelock.v1.MeshService.ChangeKeyring:output_type -> sharelock.v1.ChangeKeyringResponse
-	47, // 119: sharelock.v1.MeshService.GetLogLevel:output_type -> sharelock.v1.LogLevel
-	47, // 120: sharelock.v1.MeshService.SetLogLevel:output_type -> sharelock.v1.LogLevel
-	49, // 121: sharelock.v1.MeshService.GetDebug:output_type -> sharelock.v1.DebugPiece
-	99, // [99:122] is the sub-list for method output_type
-	76, // [76:99] is the sub-list for method input_type
-	76, // [76:76] is the sub-list for extension type_name
-	76, // [76:76] is the sub-list for extension extendee
-	0,  // [0:76] is the sub-list for field type_name
+	0,   // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
+	82,  // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
+	82,  // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
+	82,  // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
+	78,  // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
+	82,  // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
+	82,  // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
+	0,   // 7: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
+	82,  // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
+	79,  // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
+	4,   // 10: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
+	5,   // 11: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
+	82,  // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
+	82,  // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	82,  // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	0,   // 15: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
+	80,  // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
+	82,  // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	4,   // 18: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
+	82,  // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	81,  // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
+	4,   // 21: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
+	4,   // 22: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
+	6,   // 23: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
+	6,   // 24: sharelock.v1.ListResponse.locks:type_name -> sharelock.v1.Lock
+	3,   // 25: sharelock.v1.WatchEvent.type:type_name -> sharelock.v1.WatchEvent.Type
+	0,   // 26: sharelock.v1.WatchEvent.mode:type_name -> sharelock.v1.Mode
+	83,  // 27: sharelock.v1.WatchEvent.at:type_name -> google.protobuf.Timestamp
+	83,  // 28: sharelock.v1.HistoryRequest.from:type_name -> google.protobuf.Timestamp
+	83,  // 29: sharelock.v1.HistoryRequest.to:type_name -> google.protobuf.Timestamp
+	0,   // 30: sharelock.v1.HistoryEntry.mode:type_name -> sharelock.v1.Mode
+	83,  // 31: sharelock.v1.HistoryEntry.acquired_at:type_name -> google.protobuf.Timestamp
+	82,  // 32: sharelock.v1.HistoryEntry.waited:type_name -> google.protobuf.Duration
+	83,  // 33: sharelock.v1.HistoryEntry.ended_at:type_name -> google.protobuf.Timestamp
+	1,   // 34: sharelock.v1.HistoryEntry.end:type_name -> sharelock.v1.HoldEnd
+	22,  // 35: sharelock.v1.HistoryResponse.entries:type_name -> sharelock.v1.HistoryEntry
+	4,   // 36: sharelock.v1.CheckTokenResponse.holds:type_name -> sharelock.v1.Hold
+	4,   // 37: sharelock.v1.ForceReleaseResponse.hold:type_name -> sharelock.v1.Hold
+	4,   // 38: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
+	32,  // 39: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
+	31,  // 40: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
+	29,  // 41: sharelock.v1.SessionRequest.watch:type_name -> sharelock.v1.SessionWatch
+	30,  // 42: sharelock.v1.SessionRequest.read:type_name -> sharelock.v1.SessionRead
+	19,  // 43: sharelock.v1.SessionWatch.watch:type_name -> sharelock.v1.WatchRequest
+	82,  // 44: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
+	7,   // 45: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
+	9,   // 46: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
+	11,  // 47: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
+	33,  // 48: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
+	13,  // 49: sharelock.v1.SessionCall.give_up:type_name -> sharelock.v1.GiveUpRequest
+	40,  // 50: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
+	38,  // 51: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
+	39,  // 52: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
+	56,  // 53: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
+	37,  // 54: sharelock.v1.SessionResponse.forced:type_name -> sharelock.v1.SessionForced
+	36,  // 55: sharelock.v1.SessionResponse.queued:type_name -> sharelock.v1.SessionQueued
+	35,  // 56: sharelock.v1.SessionResponse.events:type_name -> sharelock.v1.SessionEvents
+	20,  // 57: sharelock.v1.SessionEvents.events:type_name -> sharelock.v1.WatchEvent
+	4,   // 58: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
+	4,   // 59: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
+	46,  // 60: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
+	47,  // 61: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
+	70,  // 62: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
+	45,  // 63: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
+	44,  // 64: sharelock.v1.GetMeshResponse.conditions:type_name -> sharelock.v1.Condition
+	82,  // 65: sharelock.v1.Condition.lasting:type_name -> google.protobuf.Duration
+	82,  // 66: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
+	82,  // 67: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	57,  // 68: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
+	60,  // 69: sharelock.v1.GetActivityResponse.members:type_name -> sharelock.v1.MemberActivity
+	82,  // 70: sharelock.v1.MemberActivity.longest_wait:type_name -> google.protobuf.Duration
+	61,  // 71: sharelock.v1.MemberActivity.contended:type_name -> sharelock.v1.Contention
+	82,  // 72: sharelock.v1.Contention.longest_wait:type_name -> google.protobuf.Duration
+	82,  // 73: sharelock.v1.WhoAmIResponse.expires_in:type_name -> google.protobuf.Duration
+	64,  // 74: sharelock.v1.WhoAmIResponse.permissions:type_name -> sharelock.v1.Permission
+	65,  // 75: sharelock.v1.WhoAmIResponse.limits:type_name -> sharelock.v1.PrincipalLimits
+	72,  // 76: sharelock.v1.Keyring.keys:type_name -> sharelock.v1.GossipKey
+	73,  // 77: sharelock.v1.Keyring.members:type_name -> sharelock.v1.KeyringMember
+	71,  // 78: sharelock.v1.GetKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	2,   // 79: sharelock.v1.ChangeKeyringRequest.action:type_name -> sharelock.v1.KeyringAction
+	71,  // 80: sharelock.v1.ChangeKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	7,   // 81: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	9,   // 82: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	11,  // 83: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	13,  // 84: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
+	15,  // 85: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	17,  // 86: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	19,  // 87: sharelock.v1.LockService.Watch:input_type -> sharelock.v1.WatchRequest
+	21,  // 88: sharelock.v1.LockService.History:input_type -> sharelock.v1.HistoryRequest
+	24,  // 89: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	26,  // 90: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	28,  // 91: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	42,  // 92: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	53,  // 93: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	55,  // 94: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	58,  // 95: sharelock.v1.MeshService.GetActivity:input_type -> sharelock.v1.GetActivityRequest
+	62,  // 96: sharelock.v1.MeshService.WhoAmI:input_type -> sharelock.v1.WhoAmIRequest
+	66,  // 97: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	68,  // 98: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
+	74,  // 99: sharelock.v1.MeshService.GetKeyring:input_type -> sharelock.v1.GetKeyringRequest
+	76,  // 100: sharelock.v1.MeshService.ChangeKeyring:input_type -> sharelock.v1.ChangeKeyringRequest
+	48,  // 101: sharelock.v1.MeshService.GetLogLevel:input_type -> sharelock.v1.GetLogLevelRequest
+	49,  // 102: sharelock.v1.MeshService.SetLogLevel:input_type -> sharelock.v1.SetLogLevelRequest
+	51,  // 103: sharelock.v1.MeshService.GetDebug:input_type -> sharelock.v1.GetDebugRequest
+	8,   // 104: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	10,  // 105: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	12,  // 106: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	14,  // 107: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
+	16,  // 108: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	18,  // 109: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	20,  // 110: sharelock.v1.LockService.Watch:output_type -> sharelock.v1.WatchEvent
+	23,  // 111: sharelock.v1.LockService.History:output_type -> sharelock.v1.HistoryResponse
+	25,  // 112: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	27,  // 113: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	34,  // 114: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	43,  // 115: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	54,  // 116: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	56,  // 117: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	59,  // 118: sharelock.v1.MeshService.GetActivity:output_type -> sharelock.v1.GetActivityResponse
+	63,  // 119: sharelock.v1.MeshService.WhoAmI:output_type -> sharelock.v1.WhoAmIResponse
+	67,  // 120: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	69,  // 121: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
+	75,  // 122: sharelock.v1.MeshService.GetKeyring:output_type -> sharelock.v1.GetKeyringResponse
+	77,  // 123: sharelock.v1.MeshService.ChangeKeyring:output_type -> sharelock.v1.ChangeKeyringResponse
+	50,  // 124: sharelock.v1.MeshService.GetLogLevel:output_type -> sharelock.v1.LogLevel
+	50,  // 125: sharelock.v1.MeshService.SetLogLevel:output_type -> sharelock.v1.LogLevel
+	52,  // 126: sharelock.v1.MeshService.GetDebug:output_type -> sharelock.v1.DebugPiece
+	104, // [104:127] is the sub-list for method output_type
+	81,  // [81:104] is the sub-list for method input_type
+	81,  // [81:81] is the sub-list for extension type_name
+	81,  // [81:81] is the sub-list for extension extendee
+	0,   // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }
@@ -5969,7 +6229,7 @@ func file_sharelock_v1_lock_proto_init() {
 	}
 	file_sharelock_v1_lock_proto_msgTypes[0].OneofWrappers = []any{}
 	file_sharelock_v1_lock_proto_msgTypes[1].OneofWrappers = []any{}
-	file_sharelock_v1_lock_proto_msgTypes[26].OneofWrappers = []any{
+	file_sharelock_v1_lock_proto_msgTypes[28].OneofWrappers = []any{
 		(*SessionCall_Acquire)(nil),
 		(*SessionCall_Renew)(nil),
 		(*SessionCall_Release)(nil),
@@ -5982,7 +6242,7 @@ func file_sharelock_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_v1_lock_proto_rawDesc), len(file_sharelock_v1_lock_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   75,
+			NumMessages:   78,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -89,6 +89,8 @@ type LockServiceClient interface {
 	// and reports the keepalive that each renewal counts from. When the stream breaks, the
 	// client attaches the holds that it still has to another session, at any node.
 	//
+	// A session also watches keys, like Watch.
+	//
 	// The port also accepts sessions without gRPC. Such a stream begins with the four bytes
 	// "SLSN", the version (one byte, 1), and 19 zero bytes. The node answers with the first
 	// five bytes. After that each side sends messages: a four-byte big-endian length,
@@ -285,6 +287,8 @@ type LockServiceServer interface {
 	// from time to time, one for all of them. The node renews the holds with their owners
 	// and reports the keepalive that each renewal counts from. When the stream breaks, the
 	// client attaches the holds that it still has to another session, at any node.
+	//
+	// A session also watches keys, like Watch.
 	//
 	// The port also accepts sessions without gRPC. Such a stream begins with the four bytes
 	// "SLSN", the version (one byte, 1), and 19 zero bytes. The node answers with the first
