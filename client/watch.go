@@ -7,6 +7,7 @@ import (
 	"iter"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/session"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -33,38 +34,55 @@ func (c *Client) Watch(ctx context.Context, r sharelock.WatchRequest) iter.Seq2[
 type watching struct {
 	request sharelock.WatchRequest // Resume is brought up to date
 	yield   func(sharelock.Event, error) bool
-	// told is set once the program got an event, left once it wants no more.
-	told, left bool
+	// first is set until a stream has told something, told once the program got an event, left once it
+	// wants no more.
+	first, told, left bool
 }
 
 // errEnded is why a stream is opened again that a node has ended without an error.
 var errEnded = errors.New("the node has ended the watch")
 
-// follow passes on the events of one stream until that breaks.
+// follow passes on what one node tells until the watch there breaks: in the session with the node, if there is
+// one and the node knows watches in sessions, and otherwise over a stream of its own.
 func (w *watching) follow(ctx context.Context, n *node) error {
+	w.first = true
+	err := n.session.Watch(ctx, w.request, w.receive)
+	if errors.Is(err, session.ErrNoWatches) {
+		err = w.stream(ctx, n)
+	}
+	switch {
+	case w.left:
+		return nil
+	case err == nil, errors.Is(err, io.EOF):
+		return again{err: errEnded, away: true}
+	}
+	return err
+}
+
+// stream passes on the events of a stream of gRPC until that breaks.
+func (w *watching) stream(ctx context.Context, n *node) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := n.locks.Watch(ctx, &sharelockv1.WatchRequest{
 		Key: w.request.Key, Prefix: w.request.Prefix, Resume: w.request.Resume,
 	})
-	for first := true; err == nil; first = false {
+	for err == nil {
 		var m *sharelockv1.WatchEvent
-		if m, err = stream.Recv(); err != nil {
-			break
-		}
-		e := sharelockv1.EventFromProto(m)
-		if first && w.told && w.request.Resume == "" && e.Type != sharelock.Reset {
-			// The node does not know that this watch has broken before it was in sync.
-			w.pass(sharelock.Event{Type: sharelock.Reset, Key: w.request.Key, Reason: "the connection broke", At: e.At})
-		}
-		if w.left || !w.pass(e) {
+		if m, err = stream.Recv(); err == nil && !w.receive(sharelockv1.EventFromProto(m)) {
 			return nil
 		}
 	}
-	if errors.Is(err, io.EOF) {
-		return again{err: errEnded, away: true}
-	}
 	return err
+}
+
+// receive takes an event of a node, and reports whether the program wants more.
+func (w *watching) receive(e sharelock.Event) bool {
+	if w.first && w.told && w.request.Resume == "" && e.Type != sharelock.Reset {
+		// The node does not know that this watch has broken before it was in sync.
+		w.pass(sharelock.Event{Type: sharelock.Reset, Key: w.request.Key, Reason: "the connection broke", At: e.At})
+	}
+	w.first = false
+	return !w.left && w.pass(e)
 }
 
 // pass gives an event to the program, and reports whether it wants more.

@@ -39,6 +39,10 @@ type Node struct {
 	// Presented is the newest token, a string.
 	Presented atomic.Value
 
+	// Watch answers a request about a watch, with a SessionResponse in wire format or nil. A node without it
+	// takes no watches.
+	Watch func(k *sessionwire.Keep) []byte
+
 	// Mute hears and says nothing; Late answers pings alone; Bad follows good answers with a malformed one.
 	Mute, Late, Bad atomic.Bool
 	// Chatty nodes say something all the time.
@@ -104,6 +108,7 @@ type talk struct {
 	frames *frame.Conn
 	turn   chan struct{} // held while a message is sent
 	token  string        // the newest
+	spoke  bool          // something was answered
 }
 
 func (t *talk) send(m []byte) error {
@@ -132,7 +137,12 @@ func (t *talk) run() {
 		if t.node.Mute.Load() {
 			continue
 		}
-		if out := t.answer(m); len(out) > 0 && t.send(out) != nil {
+		out := t.answer(m)
+		if len(out) > 0 && !t.spoke && t.node.Watch != nil {
+			out = sessionwire.AppendWatches(out)
+		}
+		t.spoke = t.spoke || len(out) > 0
+		if len(out) > 0 && t.send(out) != nil {
 			return
 		}
 	}
@@ -173,6 +183,9 @@ func (t *talk) answer(m []byte) (out []byte) {
 		if k.Kind == sessionwire.KeepRing {
 			f.RingAsked.Add(1)
 			out = sessionwire.AppendRing(out, nil)
+		}
+		if k.Kind >= sessionwire.KeepWatch && f.Watch != nil {
+			out = append(out, f.Watch(&k)...)
 		}
 	}
 }

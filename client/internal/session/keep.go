@@ -224,8 +224,8 @@ func (st *stream) forget(id uint64) Lock {
 // closedByNode is why a node has ended a session.
 type closedByNode struct{ error }
 
-// kept reads the parts of a message other than answers: news of locks, the owners of all partitions, and
-// positions in queues. The error is a closedByNode if the node ends the session. mu must be held.
+// kept reads the parts of a message other than answers: news of locks, the owners of all partitions,
+// positions in queues, and events of watches. The error is a closedByNode if the node ends the session. mu must be held.
 func (st *stream) kept(data []byte, news []News) ([]News, error) {
 	var (
 		r sessionwire.KeptReader
@@ -241,6 +241,14 @@ func (st *stream) kept(data []byte, news []News) ([]News, error) {
 		}
 		if k.Ring != nil {
 			st.tell(k.Ring)
+			continue
+		}
+		if k.Events != nil {
+			st.tellWatch(&k)
+			continue
+		}
+		if k.Watches {
+			st.takesWatches = true
 			continue
 		}
 		if k.Forced != nil {

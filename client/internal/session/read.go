@@ -33,6 +33,9 @@ func (st *stream) read(f clienthook.Frames) {
 		reader.Reset(message)
 		now := st.s.Now()
 		st.mu.Lock()
+		if !st.spoke {
+			close(st.greeted)
+		}
 		st.heard, st.spoke, st.pinged, st.alive.unanswered = now, true, false, false
 		for {
 			var more bool
@@ -105,6 +108,9 @@ func (st *stream) fail(err error) {
 	}
 	st.err = err
 	calls, locks, spoke, asked := st.calls, st.alive.locks, st.spoke, st.asked
+	for _, w := range st.watches {
+		w.nudge()
+	}
 	callErr := err
 	if !st.sent {
 		callErr = unsentError{err}

@@ -132,7 +132,7 @@ func (s *Session) open() (*stream, error) {
 
 // begin starts to open a stream. mu must be held.
 func (s *Session) begin() *stream {
-	st := &stream{s: s, wake: make(chan struct{}, 1), opened: make(chan struct{}), calls: map[uint64]*exchange{}}
+	st := &stream{s: s, wake: make(chan struct{}, 1), opened: make(chan struct{}), greeted: make(chan struct{}), calls: map[uint64]*exchange{}}
 	st.heard = s.Now()
 	st.ctx, st.end = context.WithCancel(s.life)
 	s.work.Go(st.run)
@@ -188,7 +188,7 @@ func (s *Session) Abort(all bool) {
 	}
 }
 
-// Idle reports whether no call of the session is in flight and it keeps no lock alive.
+// Idle reports whether no call of the session is in flight, it keeps no lock alive and has no watch.
 func (s *Session) Idle() bool {
 	st := s.cur.Load()
 	if st == nil {
@@ -196,7 +196,7 @@ func (s *Session) Idle() bool {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return len(st.calls) == 0 && len(st.alive.locks) == 0
+	return len(st.calls) == 0 && len(st.alive.locks) == 0 && len(st.watches) == 0
 }
 
 // IsThere reports whether the node has answered over the present connection.

@@ -61,6 +61,13 @@ type stream struct {
 	told *secure.Token
 	// asked are the callers of ring, who wait for the owners of all partitions; guarded by mu.
 	asked []chan<- []byte
+	// watches are those that the node has not ended, by id, and lastWatch is the newest id. takesWatches is
+	// set once the node has said that it takes some. Guarded by mu.
+	watches      map[uint64]*watch
+	lastWatch    uint64
+	takesWatches bool
+	// greeted is closed when the node sends its first message.
+	greeted chan struct{}
 	// opened is closed when the node has accepted the stream, or err is set.
 	opened chan struct{}
 	// holds is the newest id of a lock.
