@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,6 +153,63 @@ func TestHalfClosedAcquire(t *testing.T) {
 		if !isHeld(t, node.fakeNode, "k") {
 			t.Errorf("%s %s: the key is not held", tt.path, tt.body)
 		}
+	}
+}
+
+// slowNode is an entryNode whose second acquire is granted when allowed is closed.
+type slowNode struct {
+	*entryNode
+	calls   atomic.Int64
+	again   chan struct{}
+	allowed chan struct{}
+}
+
+func (n *slowNode) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error) {
+	if n.calls.Add(1) == 2 {
+		close(n.again)
+		<-n.allowed
+	}
+	return n.entryNode.Acquire(ctx, r)
+}
+
+// Shutdown waits for the call of a caller that has closed its half of the connection: what is granted to it
+// cannot be released once the node has ended.
+func TestShutdownWaitsForHalfClosed(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells what was acknowledged")
+	}
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := &slowNode{
+		entryNode: &entryNode{fakeNode: newFake(), entered: make(chan struct{})}, again: make(chan struct{}), allowed: make(chan struct{}),
+	}
+	server, ended := NewHTTP(node, Options{}), make(chan error, 1)
+	go func() { ended <- server.Serve(refuse.Sessions(l, sharelock.ErrWrongPort)) }()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	send(t, conn, post("/v1/locks/k", `{}`))
+	<-node.entered
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	<-node.again
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := server.Shutdown(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Shutdown while the call is in flight: got %v, want %v", err, context.DeadlineExceeded)
+	}
+	close(node.allowed)
+	if err := server.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	<-ended
+	if status, _ := receive(t, bufio.NewReader(conn)); status != http.StatusOK {
+		t.Errorf("got status %d", status)
 	}
 }
 

@@ -1,10 +1,12 @@
 package api
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -26,13 +28,38 @@ const (
 	idleTimeout       = 2 * time.Minute
 )
 
+// HTTP is the server of a node's HTTP API.
+type HTTP struct {
+	*http.Server
+	api *httpAPI
+}
+
+// Shutdown is like [http.Server.Shutdown], but also waits for the calls of callers that have closed their half
+// of the connection: what is granted to one that does not get the answer is released while the node can.
+func (s *HTTP) Shutdown(ctx context.Context) error {
+	if err := s.Server.Shutdown(ctx); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.api.halves.Wait()
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // NewHTTP returns a server of a node's HTTP API in front of node: /v1, the original /ping, /lock
 // and /unlock, /healthz and /readyz. The caller serves a listener with it and shuts it down, and
 // provides address and TLS.
 //
 // Keys are part of the path. A slash in a key need not be encoded, except where the rest of the key
 // would be taken for another path: GET of a key that ends in /token/… needs %2F.
-func NewHTTP(node Node, o Options) *http.Server {
+func NewHTTP(node Node, o Options) *HTTP {
 	s := newHTTPAPI(node, o)
 	server := &http.Server{
 		Handler:           s.guard(s.gate.FromHere(traceHTTP(o.Traces, s.routes()), s.refuse)),
@@ -46,11 +73,13 @@ func NewHTTP(node Node, o Options) *http.Server {
 	if o.WrongPort != nil {
 		refuse.AtHTTP(server, o.WrongPort, o.TLS)
 	}
-	return server
+	return &HTTP{server, s}
 }
 
-// httpAPI holds the state of the handlers. It is immutable.
+// httpAPI holds the state of the handlers. It is immutable, except for halves.
 type httpAPI struct {
+	// halves counts the calls on connections that may be half-closed, which net/http does not wait for.
+	halves       sync.WaitGroup
 	log          *slog.Logger
 	locks        *locks
 	meshes       *meshes

@@ -45,6 +45,8 @@ func (s *httpAPI) callHalf(f func(*http.Request, []byte) (proto.Message, error))
 		}
 		m, err := f(r, body)
 		if errors.Is(err, context.Canceled) {
+			s.halves.Add(1)
+			defer s.halves.Done()
 			if half := halfclosed.Probe(w, r); half != nil {
 				defer half.Close()
 				w = half

@@ -128,7 +128,7 @@ func TestHTTPTimeoutsAreSet(t *testing.T) {
 func TestHTTPSlowHeaders(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		srv := NewHTTP(newFake(), Options{})
-		c := serveHTTP(t, srv)()
+		c := serveHTTP(t, srv.Server)()
 		send(t, c, "GET /healthz HTTP/1.1\r\nX-Slow: ")
 		tick := time.NewTicker(500 * time.Millisecond)
 		defer tick.Stop()
@@ -146,7 +146,7 @@ func TestHTTPSlowHeaders(t *testing.T) {
 func TestHTTPSlowBody(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		srv := NewHTTP(newFake(), Options{})
-		c := serveHTTP(t, srv)()
+		c := serveHTTP(t, srv.Server)()
 		send(t, c, "POST /v1/locks/k HTTP/1.1\r\nHost: node\r\nContent-Length: 100\r\n\r\n{")
 		r := bufio.NewReader(c)
 		if code, body := receive(t, r); code != 400 || !strings.Contains(body, `"INVALID_ARGUMENT"`) {
@@ -164,7 +164,7 @@ func TestHTTPWaitOutlivesReadTimeout(t *testing.T) {
 		node := newFake()
 		hold(t, node, "k")
 		srv := NewHTTP(node, Options{})
-		dial := serveHTTP(t, srv)
+		dial := serveHTTP(t, srv.Server)
 		for path, body := range map[string]string{"/v1/locks/k": `{"wait":"60s"}`, "/lock": `{"key":"k","timeoutMs":60000}`} {
 			c := dial()
 			send(t, c, post(path, body))
@@ -183,7 +183,7 @@ func TestHTTPCallerLeaves(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		hold(t, node, "k")
-		dial := serveHTTP(t, NewHTTP(node, Options{}))
+		dial := serveHTTP(t, NewHTTP(node, Options{}).Server)
 		for path, body := range map[string]string{"/v1/locks/k": `{"wait":"60s"}`, "/lock": `{"key":"k","timeoutMs":60000}`} {
 			c := dial()
 			send(t, c, post(path, body))
@@ -255,7 +255,7 @@ func TestHTTPWriteDeadlineIsTakenBack(t *testing.T) {
 
 // Requests that net/http refuses before they reach the handlers.
 func TestHTTPMalformedRequests(t *testing.T) {
-	dial := serveHTTP(t, NewHTTP(newFake(), Options{}))
+	dial := serveHTTP(t, NewHTTP(newFake(), Options{}).Server)
 	for name, c := range map[string]struct {
 		request string
 		status  int
@@ -285,7 +285,7 @@ func TestHTTPKeepAlive(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		hold(t, node, "k")
-		c := serveHTTP(t, NewHTTP(node, Options{}))()
+		c := serveHTTP(t, NewHTTP(node, Options{}).Server)()
 		r := bufio.NewReader(c)
 		for range 3 {
 			send(t, c, "HEAD /healthz HTTP/1.1\r\nHost: n\r\n\r\n")

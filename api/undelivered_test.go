@@ -46,7 +46,7 @@ func TestHTTPUndelivered(t *testing.T) {
 		for _, closes := range []bool{true, false} {
 			virtual.Test(t, func(t *testing.T) {
 				node := newFake()
-				c := serveHTTP(t, NewHTTP(node, Options{}))()
+				c := serveHTTP(t, NewHTTP(node, Options{}).Server)()
 				send(t, c, post(tt.path, tt.body))
 				synctest.Wait() // the answer is being written, and nobody reads
 				if !isHeld(t, node, "k") {

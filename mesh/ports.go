@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -32,7 +31,7 @@ type ports struct {
 	peer  *peerport.Port
 	inner *grpc.Server
 	grpc  *api.GRPC
-	http  *http.Server
+	http  *api.HTTP
 }
 
 // Addrs are the addresses under which this node is reached.
