@@ -46,9 +46,9 @@ type witness struct {
 	// granted holds the grants over HTTP whose answers were accepted completely: no node can know
 	// that they were lost on the way. Guarded by mu.
 	granted map[grantOf]struct{}
-	// killed says, by address, whether a node's process is being killed. interrupted holds the
+	// kills counts, by address, how often a node's process was killed. interrupted holds the
 	// callers whose requests it had not finished. Guarded by mu.
-	killed      map[string]bool
+	kills       map[string]int
 	interrupted map[string]struct{}
 }
 
@@ -61,11 +61,18 @@ func (h *witness) takes(g grantOf) bool {
 	return ok
 }
 
-// kill records whether a node is being killed.
-func (h *witness) kill(node string, now bool) {
+// kill records that a node is about to be killed.
+func (h *witness) kill(node string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.killed[node] = now
+	h.kills[node]++
+}
+
+// killsOf returns how often a node was killed.
+func (h *witness) killsOf(node string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.kills[node]
 }
 
 // lost reports whether a caller's node was killed before it was done with the caller's request.
@@ -101,13 +108,15 @@ func (l *witnessedListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &witnessedConn{Conn: conn, net: l.net}, nil
+	return &witnessedConn{Conn: conn, net: l.net, kills: l.net.all.killsOf(l.net.http)}, nil
 }
 
 // witnessedConn is a node's end of a connection with one request.
 type witnessedConn struct {
 	net.Conn
-	net    witnessedNet
+	net witnessedNet
+	// kills is how often the node had been killed when it accepted the connection.
+	kills  int
 	caller atomic.Pointer[string]
 }
 
@@ -144,7 +153,7 @@ func (c *witnessedConn) Close() error {
 	if caller := c.caller.Load(); caller != nil {
 		all := c.net.all
 		all.mu.Lock()
-		if all.killed[c.net.http] {
+		if all.kills[c.net.http] != c.kills {
 			all.interrupted[*caller] = struct{}{}
 		}
 		all.mu.Unlock()
@@ -418,9 +427,8 @@ func (s *cancelStorm) weather(ctx context.Context) (stops, kills int) {
 			s.fail(s.c.Stop(ctx, i))
 			stops++
 		} else {
-			s.witness.kill(s.https[i], true)
+			s.witness.kill(s.https[i])
 			s.c.Kill(i)
-			s.witness.kill(s.https[i], false)
 			kills++
 		}
 		s.fail(s.c.Restart(ctx, i))
@@ -508,7 +516,7 @@ func TestCancelStorm(t *testing.T) {
 	goal, err := strconv.ParseInt(given, 10, 64)
 	must(t, err)
 	s := &cancelStorm{goal: goal, kept: map[grantOf]bool{}, unanswered: map[[2]string]bool{}}
-	s.witness = witness{granted: map[grantOf]struct{}{}, killed: map[string]bool{}, interrupted: map[string]struct{}{}}
+	s.witness = witness{granted: map[grantOf]struct{}{}, kills: map[string]int{}, interrupted: map[string]struct{}{}}
 	goroutines, descriptors := resources(t)
 	s.c = cluster.Start(t, cluster.Options{
 		Timing: 5 * time.Second, MaxTTL: stormTTL, Without: []cluster.Invariant{cluster.Linearizable},
