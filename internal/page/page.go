@@ -26,8 +26,8 @@ const root = "static"
 
 // policy is the Content-Security-Policy of the page: it runs no inline code, loads nothing from
 // elsewhere, and cannot be framed.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-	"form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+const policy = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; " +
+	"connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 
 // AssetsPath is the path under which the files of the page are served, besides / itself.
 const AssetsPath = "/assets/"

@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -64,7 +66,8 @@ func TestHandler(t *testing.T) {
 // The policy forbids inline code and style, so the page must have none. The modules that a module imports
 // must exist; no build step would notice.
 func TestStaticFilesFitThePolicy(t *testing.T) {
-	imported := regexp.MustCompile(`(?m)^import [^"]*"([^"]+)"`)
+	imported := regexp.MustCompile(`(?m)^import [^"]*"([^"]+)"|new Worker\(new URL\("([^"]+)"`)
+	workers := 0
 	inline := regexp.MustCompile(`(?i)<style|<script>| on[a-z]+="| style="`)
 	modules := 0
 	err := fs.WalkDir(static, "static", func(name string, d fs.DirEntry, err error) error {
@@ -80,8 +83,12 @@ func TestStaticFilesFitThePolicy(t *testing.T) {
 		}
 		for _, m := range imported.FindAllSubmatch(content, -1) {
 			modules++
-			if _, err := fs.Stat(static, path.Join(path.Dir(name), string(m[1]))); err != nil {
-				t.Errorf("%s imports %s: %v", name, m[1], err)
+			if len(m[2]) > 0 {
+				workers++
+			}
+			file := path.Join(path.Dir(name), string(m[1])+string(m[2]))
+			if _, err := fs.Stat(static, file); err != nil {
+				t.Errorf("%s imports %s: %v", name, file, err)
 			}
 		}
 		return nil
@@ -89,8 +96,24 @@ func TestStaticFilesFitThePolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if modules == 0 {
-		t.Error("no import was checked")
+	if modules == 0 || workers == 0 {
+		t.Errorf("%d imports and %d workers were checked", modules, workers)
+	}
+}
+
+// What the page does without a browser is tested by browser/unit.
+func TestModules(t *testing.T) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("node is not installed")
+	}
+	files, err := filepath.Glob("browser/unit/*.test.mjs")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files with tests, %v", len(files), err)
+	}
+	out, err := exec.CommandContext(t.Context(), node, append([]string{"--test"}, files...)...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

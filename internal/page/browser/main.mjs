@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { evil, foreign } from "./foreign.mjs";
+import { load } from "./load.mjs";
 import { Mesh, until } from "./mesh.mjs";
 
 const require = createRequire(join(process.env.NODE_PATH, "x"));
@@ -98,26 +99,6 @@ async function keyboard(browser, mesh) {
   await page.getByRole("heading", { name: "orders/42" }).waitFor();
 }
 
-// load has the locks view follow 100,000 held locks and many events, and measures the page.
-async function load(browser, mesh) {
-  const page = await open(browser, mesh, 0, "#/locks");
-  await page.evaluate(() => {
-    globalThis.long = [];
-    new PerformanceObserver((list) => { for (const e of list.getEntries()) globalThis.long.push(Math.round(e.duration)); }).observe({ type: "longtask" });
-  });
-  await mesh.hold(100000);
-  const bench = mesh.cli(["bench", "--workers", "64", "--duration", "15s"]);
-  await until("the bench has ended", () => bench.exitCode !== null, 120000);
-  const rows = await page.locator(".tall table").getAttribute("aria-rowcount");
-  const heap = await page.evaluate(() => performance.memory.usedJSHeapSize >> 20);
-  const long = await page.evaluate(() => globalThis.long);
-  const drawn = await page.locator(".tall tbody tr").count();
-  console.log(`with ${rows} rows: ${drawn} drawn, heap ${heap} MiB, ${long.length} tasks above 50 ms, the longest ${Math.max(0, ...long)} ms`);
-  check(heap < 150, `the heap has ${heap} MiB`);
-  check(+rows > 100000, `the table has ${rows} rows`);
-  check(drawn < 100, `${drawn} rows are drawn`);
-}
-
 const mesh = new Mesh(join(process.cwd(), binary), out);
 const browser = await chromium.launch({
   executablePath: "/usr/bin/chromium",
@@ -131,7 +112,7 @@ try {
   await story(browser, mesh);
   await looks(browser, mesh);
   await keyboard(browser, mesh);
-  if (how === "full") await load(browser, mesh);
+  if (how === "full") await load(browser, mesh, (hash) => open(browser, mesh, 0, hash), check);
 } catch (e) {
   check(false, e.stack);
 } finally {

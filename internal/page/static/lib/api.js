@@ -46,38 +46,26 @@ export async function call(method, path, body, signal) {
 
 export const get = (path, signal) => call("GET", path, undefined, signal);
 
-// eventTypes are the SSE event types that carry a change of a key.
+// changes are the SSE event types that carry a change of a key.
 const changes = ["acquired", "released", "expired", "forced", "queued", "left_queue", "moved", "snapshot"];
 
-// watch follows /v1/events. It calls on(list) at most ten times a second with the events since the last
-// call, and state("live" | "connecting") when the connection changes. It returns a function that ends it.
+// watch follows /v1/events. It calls on(type, event) for each event, and state("live" | "connecting" |
+// "refused") when the connection changes.
 export function watch(query, on, state) {
-  let pending = [];
-  let timer = 0;
-  let last = 0;
-  const flush = () => {
-    timer = 0;
-    last = performance.now();
-    const list = pending;
-    pending = [];
-    on(list);
-  };
-  const push = (type) => (m) => {
-    if (m.type === "ping") return;
-    let data = {};
-    try { data = m.data ? JSON.parse(m.data) : {}; } catch { return; }
-    pending.push({ ...data, type });
-    if (!timer) timer = setTimeout(flush, Math.max(0, 100 - (performance.now() - last)));
-  };
   const source = new EventSource(url("/v1/events?" + new URLSearchParams(query)));
-  for (const type of [...changes, "synced", "reset"]) source.addEventListener(type, push(type));
-  // A stream that was opened again sends the whole state again.
+  for (const type of [...changes, "synced", "reset"]) {
+    source.addEventListener(type, (m) => {
+      let data = {};
+      try { data = m.data ? JSON.parse(m.data) : {}; } catch { return; }
+      on(type, data);
+    });
+  }
+  // A stream that was opened again tells everything afresh.
   let opened = false;
   source.onopen = () => {
-    if (opened) pending.push({ type: "reset" });
+    if (opened) on("reset", {});
     opened = true;
     state("live");
   };
   source.onerror = () => state(source.readyState === EventSource.CLOSED ? "refused" : "connecting");
-  return () => { source.close(); clearTimeout(timer); };
 }

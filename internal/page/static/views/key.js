@@ -2,11 +2,13 @@
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { call, historyPath, keyPath, url } from "../lib/api.js";
 import { age, count, millis, plural, time } from "../lib/format.js";
-import { usePoll, useTick, useWatch } from "../lib/live.js";
+import { useFeed, usePoll, useTick } from "../lib/live.js";
+import { useRange, VirtualTable } from "../lib/table.js";
 
 export function Key({ name }) {
-  const [changes, setChanges] = useState(0);
-  const state = useWatch({ key: name }, () => setChanges((n) => n + 1));
+  const [own, setOwn] = useState(0);
+  const feed = useFeed("changes", { key: name }, {}) ?? { state: "connecting", count: 0 };
+  const changes = own + feed.count;
   const lock = usePoll(keyPath(name), 2000, changes);
   const past = usePoll(historyPath(name) + "?limit=50", 10000, changes);
   const place = usePoll("/v1/mesh/locate/" + encodeURIComponent(name), 5000);
@@ -16,12 +18,12 @@ export function Key({ name }) {
   return html`
     <section class="card">
       <header><h1>${name}</h1>
-        <span class="quiet">${place.data ? `partition ${place.data.partition}, owner ${place.data.owner}` + (place.data.backups?.length ? `, ${plural(place.data.backups.length, "backup")}: ${place.data.backups.join(", ")}` : ", no backup") : ""}${state !== "live" ? " · reconnecting" : ""}</span>
+        <span class="quiet">${place.data ? `partition ${place.data.partition}, owner ${place.data.owner}` + (place.data.backups?.length ? `, ${plural(place.data.backups.length, "backup")}: ${place.data.backups.join(", ")}` : ", no backup") : ""}${feed.state !== "live" ? " · reconnecting" : ""}</span>
         <a class="source" href=${url(keyPath(name))}>API</a></header>
       ${lock.error && !free && html`<p class="error" role="alert">${lock.error.message}</p>`}
       ${l?.quarantine && html`<p class="error">In quarantine for ${age(millis(l.quarantine) - (performance.now() - lock.at))} more: every copy of its partition was lost.</p>`}
       ${free && html`<p class="empty">Nobody holds this key, and nobody waits for it.</p>`}
-      ${l && html`<${Holders} name=${name} lock=${l} at=${lock.at} changed=${() => setChanges((n) => n + 1)} />`}
+      ${l && html`<${Holders} name=${name} lock=${l} at=${lock.at} changed=${() => setOwn((n) => n + 1)} />`}
     </section>
     <div class="grid">
       <section class="card half">
@@ -42,18 +44,31 @@ export function Key({ name }) {
     </div>`;
 }
 
+// few is how many holders are shown in full. More are shown in a table that draws those in sight.
+const few = 50;
+
 function Holders({ name, lock, at, changed }) {
   const [taking, take] = useState(null);
+  const [range, want] = useRange();
   if (!lock.holds?.length) return html`<p class="empty">Nobody holds this key now.</p>`;
-  return html`<div class="scroll" tabindex="0" role="group" aria-label="Holders"><table>
-    <caption>${plural(lock.holdCount ?? lock.holds.length, "holder")}${lock.holds[0].slots > 1 ? ` of ${lock.holds[0].slots} slots` : ""}</caption>
-    <thead><tr><th scope="col">Client</th><th scope="col">Mode</th><th scope="col">Token</th><th scope="col">TTL left</th><th scope="col">Metadata</th><th scope="col"><span class="unseen">Action</span></th></tr></thead>
-    <tbody>${lock.holds.map((h) => html`<tr key=${h.token}>
-      <th scope="row" class="key">${h.principal ? `${h.principal} · ` : ""}${h.clientId}</th>
-      <td>${(h.mode ?? "EXCLUSIVE").toLowerCase()}</td><td>${h.token}</td>
-      <td>${age(millis(h.expiresIn) - (performance.now() - at))} <span class="quiet">of ${age(millis(h.ttl))}</span></td>
-      <td class="key">${Object.entries(h.metadata ?? {}).map(([k, v]) => `${k}=${v}`).join(", ") || html`<span class="quiet">–</span>`}</td>
-      <td class="num"><button class="danger" onClick=${() => take(h)}>Release by force …</button></td></tr>`)}</tbody></table></div>
+  const columns = [
+    { name: "Client", class: "key", cell: (h) => `${h.principal ? `${h.principal} · ` : ""}${h.clientId}` },
+    { name: "Mode", cell: (h) => (h.mode ?? "EXCLUSIVE").toLowerCase() },
+    { name: "Token", cell: (h) => h.token },
+    { name: "TTL left", cell: (h) => html`${age(millis(h.expiresIn) - (performance.now() - at))} <span class="quiet">of ${age(millis(h.ttl))}</span>` },
+    { name: "Metadata", class: "key", cell: (h) => Object.entries(h.metadata ?? {}).map(([k, v]) => `${k}=${v}`).join(", ") || html`<span class="quiet">–</span>` },
+    { name: html`<span class="unseen">Action</span>`, class: "num", cell: (h) => html`<button class="danger" onClick=${() => take(h)}>Release by force …</button>` },
+  ];
+  const { holds } = lock;
+  const total = lock.holdCount ?? holds.length;
+  const caption = `${plural(total, "holder")}${holds[0].slots > 1 ? ` of ${holds[0].slots} slots` : ""}${holds.length < total ? `, the first ${count(holds.length)} of them` : ""}`;
+  return html`${holds.length > few
+    ? html`<p class="quiet">${caption}</p><${VirtualTable} caption="Holders" columns=${columns} size=${holds.length} from=${Math.min(range.from, holds.length)} rows=${holds.slice(range.from, range.to)} want=${want} id=${(h) => h.token} />`
+    : html`<div class="scroll" tabindex="0" role="group" aria-label="Holders"><table>
+      <caption>${caption}</caption>
+      <thead><tr>${columns.map((c) => html`<th scope="col">${c.name}</th>`)}</tr></thead>
+      <tbody>${holds.map((h) => html`<tr key=${h.token}>${columns.map((c, n) => n === 0
+        ? html`<th scope="row" class=${c.class}>${c.cell(h)}</th>` : html`<td class=${c.class}>${c.cell(h)}</td>`)}</tr>`)}</tbody></table></div>`}
     ${taking && html`<${Force} name=${name} hold=${taking} close=${() => take(null)} changed=${changed} />`}`;
 }
 

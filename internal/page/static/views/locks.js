@@ -1,11 +1,11 @@
-// All keys that are held or waited for, live. The rows come from one watch of the prefix. The TTLs and
-// waiting times of the visible rows are read from the keys' state.
-import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+// All keys that are held or waited for, live. The rows come from one watch of the prefix; TTL and
+// waiting times of the rows in sight are read from the keys' own state.
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { get, keyPath, url } from "../lib/api.js";
 import { age, count, millis, plural } from "../lib/format.js";
-import { useWatch } from "../lib/live.js";
-import { KeyTable } from "../lib/keytable.js";
-import { VirtualTable } from "../lib/table.js";
+import { later } from "../lib/later.js";
+import { useFeed } from "../lib/live.js";
+import { useRange, VirtualTable } from "../lib/table.js";
 
 export const keyHref = (key) => "#/key/" + encodeURIComponent(key);
 
@@ -20,10 +20,8 @@ export function Locks({ query }) {
     history.replaceState(null, "", "#/locks" + (q.size ? "?" + q : ""));
   }, [asked, who]);
 
-  const table = useMemo(() => new KeyTable(), [asked]);
-  const [version, setVersion] = useState(0);
-  const state = useWatch({ prefix: asked }, (list) => { table.apply(list); setVersion((n) => n + 1); });
-  const rows = useMemo(() => table.rows(who), [table, version, who]);
+  const [range, want] = useRange();
+  const table = useFeed("keys", { prefix: asked }, { who, ...range }) ?? { state: "connecting", size: 0, from: 0, rows: [] };
   const details = useDetails();
 
   const columns = [
@@ -35,22 +33,21 @@ export function Locks({ query }) {
   ];
   return html`<section class="card">
     <header><h1>Locks</h1>
-      <span class="quiet">${table.synced ? plural(rows.length, "key") : "reading …"}${state !== "live" && ", reconnecting"}</span>
+      <span class="quiet">${table.synced ? plural(table.size, "key") : "reading …"}${table.state !== "live" && ", reconnecting"}</span>
       <a class="source" href=${url("/v1/locks?" + new URLSearchParams({ prefix: asked }))}>API</a></header>
     <form class="filters" onSubmit=${(e) => e.preventDefault()} role="search" style=${{ marginBottom: "14px" }}>
       <label>Key begins with <input type="search" value=${prefix} onInput=${(e) => setPrefix(e.target.value)} placeholder="orders/" /></label>
       <label>Client or principal contains <input type="search" value=${who} onInput=${(e) => setWho(e.target.value)} /></label>
     </form>
-    <${VirtualTable} caption="Keys that are held or waited for" columns=${columns} rows=${rows} id=${(r) => r.key} seen=${details.want}
+    <${VirtualTable} caption="Keys that are held or waited for" columns=${columns} ...${table} want=${want} id=${(r) => r.key} seen=${details.want}
       empty=${prefix || who ? "No key matches. Clear a filter to see more." : html`No lock is held. Take one: <span class="code">sharelock lock demo -- sleep 30</span>`} />
   </section>`;
 }
 
 function holderOf(r) {
-  if (r.holds.size === 0) return html`<span class="quiet">nobody yet</span>`;
-  const first = r.holds.values().next().value;
-  const more = r.holds.size - 1;
-  return html`<span title=${first.clientId}>${first.principal ? `${first.principal} · ` : ""}${first.clientId}</span>${more > 0 && html` <span class="tag">+${more}</span>`}`;
+  if (r.holders === 0) return html`<span class="quiet">nobody yet</span>`;
+  const more = r.holders - 1;
+  return html`<span title=${r.clientId}>${r.principal ? `${r.principal} · ` : ""}${r.clientId}</span>${more > 0 && html` <span class="tag">+${more}</span>`}`;
 }
 
 // Life draws how much of a TTL is left.
@@ -87,7 +84,7 @@ function useDetails() {
         get(keyPath(key)).then((a) => ({ ...a.lock, readAt: performance.now() }), () => ({ readAt: performance.now() }))
           .then((lock) => { s.busy.delete(key); s.known.set(key, lock); });
       }
-      redraw((n) => n + 1);
+      later(() => redraw((n) => n + 1));
     }, 500);
     return () => clearInterval(timer);
   }, []);

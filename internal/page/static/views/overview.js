@@ -1,5 +1,5 @@
-// The mesh at a glance: its figures, grants per second, members, and the ring.
-import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+// The mesh at a glance: its figures, how fast it grants, its members, and the ring.
+import { html, useRef } from "../vendor/preact.js";
 import { url } from "../lib/api.js";
 import { age, count, millis, plural, rate } from "../lib/format.js";
 import { usePoll } from "../lib/live.js";
@@ -65,19 +65,17 @@ const points = 180;
 
 // useRates computes rates per second from the counters of successive answers, for the plot.
 function useRates(activity, sum) {
-  const last = useRef(null);
-  const [r, set] = useState({ at: [], grants: [], ends: [], now: {} });
-  useEffect(() => {
-    if (!activity.data) return;
-    const now = { t: activity.at, grants: sum("grants"), ends: sum("ends") };
-    const old = last.current;
-    last.current = now;
-    if (!old || now.t <= old.t) return;
-    // A counter that fell belongs to a member that has gone or restarted.
-    const per = (field) => Math.max(0, now[field] - old[field]) * 1000 / (now.t - old.t);
-    const add = (list, x) => [...list.slice(1 - points), x];
-    const next = { grants: per("grants"), ends: per("ends") };
-    set((p) => ({ at: add(p.at, Date.now() / 1000), grants: add(p.grants, next.grants), ends: add(p.ends, next.ends), now: next }));
-  }, [activity.at]);
-  return r;
+  const self = useRef({ last: null, rates: { at: [], grants: [], ends: [], now: {} } }).current;
+  if (!activity.data || activity.at === self.last?.t) return self.rates;
+  const now = { t: activity.at, grants: sum("grants"), ends: sum("ends") };
+  const old = self.last;
+  self.last = now;
+  if (!old || now.t <= old.t) return self.rates;
+  // A counter that fell is that of a member that has gone or started anew.
+  const per = (field) => Math.max(0, now[field] - old[field]) * 1000 / (now.t - old.t);
+  const add = (list, x) => [...list.slice(1 - points), x];
+  const next = { grants: per("grants"), ends: per("ends") };
+  const p = self.rates;
+  self.rates = { at: add(p.at, Date.now() / 1000), grants: add(p.grants, next.grants), ends: add(p.ends, next.ends), now: next };
+  return self.rates;
 }
