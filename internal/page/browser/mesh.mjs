@@ -52,13 +52,16 @@ export class Mesh {
     }
   }
 
-  // hold takes n locks over HTTP, 64 at a time.
+  // hold takes n locks over HTTP, 64 at a time. On a busy machine, nodes lose their leases for a moment.
   async hold(n) {
     let next = 0;
     const worker = async () => {
       for (let i = next++; i < n; i = next++) {
         const key = `load/${String(i).padStart(6, "0")}`;
-        const a = await this.call(i % 3, "POST", "/v1/locks/" + encodeURIComponent(key), { clientId: `client-${i % 100}`, ttl: "600s" });
+        const a = await until(`${key} is answered`, async () => {
+          const answer = await this.call(i % 3, "POST", "/v1/locks/" + encodeURIComponent(key), { clientId: `client-${i % 100}`, requestId: key, ttl: "600s" });
+          return answer.error?.code !== 503 && answer;
+        }, 60000);
         if (!a.hold) throw new Error(`${key}: ${JSON.stringify(a)}`);
       }
     };
