@@ -23,6 +23,9 @@ const views = [
 // load opens every view beside the load. open(hash) opens a page.
 export async function load(browser, mesh, open, check) {
   await mesh.hold(locks);
+  // A queue that lasts, whose waiting times grow.
+  mesh.cli(["lock", "load/queue", "--client-id", "client-q", "--", "sleep", "3600"]);
+  for (let i = 0; i < 10; i++) mesh.cli(["lock", "load/queue", "--client-id", "waiter", "--wait", "10m", "--", "sleep", "3600"]);
   const ended = async () => {
     const { members } = await mesh.call(0, "GET", "/v1/mesh/activity");
     return members.reduce((n, m) => n + Number(m.grants) + Number(m.ends), 0);
