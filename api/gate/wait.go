@@ -25,8 +25,8 @@ func (g *Gate) Wait(ctx context.Context, key string) (_ context.Context, done fu
 	}})
 }
 
-// registerWait registers a call that goes on for long, in ctx, in a set that mu guards. done ends the
-// registration, and returns why the caller may not go on, or nil.
+// registerWait registers a long call, which runs in ctx, in a set that mu guards. done ends the
+// registration, and returns why the caller may not continue, or nil.
 func (g *Gate) registerWait(ctx context.Context, in map[*waiting]struct{}, w *waiting) (done func() error) {
 	g.mu.Lock()
 	in[w] = struct{}{}
@@ -54,7 +54,7 @@ type waiting struct {
 	cancel context.CancelCauseFunc
 }
 
-// look ends it if the caller, as it is known now, may not go on. err is why it is not known.
+// look cancels the call if its caller, as it is known now, may not continue. err is why it is not known.
 func (w *waiting) look(who *auth.Identity, err error) {
 	if err == nil {
 		err = w.again(who)
@@ -64,7 +64,7 @@ func (w *waiting) look(who *auth.Identity, err error) {
 	}
 }
 
-// revoked is why a context of [Gate.Wait] has ended.
+// revoked is the cause with which a context of [Gate.Wait] ends.
 type revoked struct{ error }
 
 // look checks all long calls again, because the rules may have changed and credentials may have expired.
