@@ -11,8 +11,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/workload"
 )
 
-// paired holds what one load measured against two binaries of ShareLock, run by run.
-type paired struct {
+// sideBySide holds what one load measured against two binaries of ShareLock, run by run.
+type sideBySide struct {
 	nodes         int
 	load          string
 	before, after []*workload.Result
@@ -21,8 +21,8 @@ type paired struct {
 // older runs the loads of the peers against the binary in before and against the current one. Both
 // systems run all the time, and the loads alternate between them, so that a machine that changes
 // its speed affects both alike. An idle system uses next to no processor time.
-func (c *comparison) older(ctx context.Context, before string, loads []load) ([]*paired, error) {
-	var all []*paired
+func (c *comparison) older(ctx context.Context, before string, loads []load) ([]*sideBySide, error) {
+	var all []*sideBySide
 	for _, nodes := range []int{1, 3} {
 		old, sys := sharelock(nodes), sharelock(nodes)
 		start := old.start
@@ -53,8 +53,8 @@ func (c *comparison) older(ctx context.Context, before string, loads []load) ([]
 
 // pairs runs one load against both systems in every round. Every other round begins with the
 // other system.
-func (c *comparison) pairs(ctx context.Context, was, is *service, l load) (*paired, error) {
-	p := &paired{load: l.name}
+func (c *comparison) pairs(ctx context.Context, was, is *service, l load) (*sideBySide, error) {
+	p := &sideBySide{load: l.name}
 	for round := range c.runs {
 		for i := range 2 {
 			s, to := was, &p.before
@@ -75,7 +75,7 @@ func (c *comparison) pairs(ctx context.Context, was, is *service, l load) (*pair
 }
 
 // ratios returns the sorted ratios of a figure, after to before, of all rounds.
-func (p *paired) ratios(figure func(*workload.Result) float64) []float64 {
+func (p *sideBySide) ratios(figure func(*workload.Result) float64) []float64 {
 	rs := make([]float64, len(p.before))
 	for i := range rs {
 		rs[i] = figure(p.after[i]) / figure(p.before[i])
@@ -88,7 +88,7 @@ func pairsPerSecond(r *workload.Result) float64 { return r.PairsPerSecond }
 func acquireP50(r *workload.Result) float64     { return float64(r.Acquire.P50) }
 
 // String returns the medians and the median ratios with their quartiles.
-func (p *paired) String() string {
+func (p *sideBySide) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d nodes  %-36s", p.nodes, p.load)
 	for _, f := range []struct {

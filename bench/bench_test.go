@@ -274,7 +274,7 @@ func TestPairs(t *testing.T) {
 
 // The ratio of each round counts, not the ratio of the medians.
 func TestPairedRatios(t *testing.T) {
-	p := &paired{nodes: 3, load: loadOne}
+	p := &sideBySide{nodes: 3, load: loadOne}
 	for i, before := range []float64{1, 10, 100, 1000, 10000} {
 		p.before = append(p.before, sample(loadOne, before))
 		p.after = append(p.after, sample(loadOne, before*[]float64{0.5, 2, 1, 0.9, 3}[i]))

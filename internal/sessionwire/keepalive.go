@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/protofield"
 )
 
@@ -86,25 +85,51 @@ func (r *KeepReader) Next(k *Keep) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		switch {
-		case f.Num == protowire.Number(KeepAlive) && f.Typ == protowire.VarintType,
-			(f.Num == protowire.Number(KeepDetach) || f.Num == protowire.Number(KeepUnwatch)) && f.Typ == protowire.VarintType,
-			(f.Num == protowire.Number(KeepClose) || f.Num == protowire.Number(KeepRing)) && f.Typ == protowire.VarintType && f.V != 0:
-			*k = Keep{Kind: KeepKind(intconv.Uint8(f.Num)), ID: f.V}
-			return true, nil
-		case (f.Num == protowire.Number(KeepDetach) || f.Num == protowire.Number(KeepUnwatch)) && f.Typ == protowire.BytesType:
-			r.packed, r.kind = f.B, KeepKind(intconv.Uint8(f.Num))
-		case f.Num == protowire.Number(KeepAttach) && f.Typ == protowire.BytesType:
-			*k = Keep{Kind: KeepAttach}
-			return true, k.read(f.B)
-		case f.Num == protowire.Number(KeepWatch) && f.Typ == protowire.BytesType:
-			*k = Keep{Kind: KeepWatch}
-			return true, k.readWatch(f.B)
-		case f.Num == protowire.Number(KeepRead) && f.Typ == protowire.BytesType:
-			*k = Keep{Kind: KeepRead}
-			return true, k.readRead(f.B)
+		found := false
+		switch f.Typ {
+		case protowire.VarintType:
+			found = k.number(&f)
+		case protowire.BytesType:
+			found, err = r.message(k, &f)
+		}
+		if found || err != nil {
+			return found, err
 		}
 	}
+}
+
+// number decodes a request that is a number, and reports whether the field is one.
+func (k *Keep) number(f *protofield.Field) bool {
+	switch kind := KeepKind(min(f.Num, math.MaxUint8)); kind { //nolint:gosec // the minimum is not larger than a KeepKind
+	case KeepClose, KeepRing:
+		if f.V == 0 {
+			return false
+		}
+		fallthrough
+	case KeepAlive, KeepDetach, KeepUnwatch:
+		*k = Keep{Kind: kind, ID: f.V}
+		return true
+	default:
+		return false
+	}
+}
+
+// message decodes a request that is a message, or begins a list of numbers. It reports whether k was decoded.
+func (r *KeepReader) message(k *Keep, f *protofield.Field) (bool, error) {
+	switch kind := KeepKind(min(f.Num, math.MaxUint8)); kind { //nolint:gosec // the minimum is not larger than a KeepKind
+	case KeepDetach, KeepUnwatch:
+		r.packed, r.kind = f.B, kind
+	case KeepAttach:
+		*k = Keep{Kind: kind}
+		return true, k.read(f.B)
+	case KeepWatch:
+		*k = Keep{Kind: kind}
+		return true, k.readWatch(f.B)
+	case KeepRead:
+		*k = Keep{Kind: kind}
+		return true, k.readRead(f.B)
+	}
+	return false, nil
 }
 
 // read decodes the fields of a [SessionHold].

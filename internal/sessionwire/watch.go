@@ -100,9 +100,9 @@ func AppendEvents(b []byte, id uint64, n, limit int, appendEvent func(b []byte, 
 	b, at := protofield.Open(b, eventsField)
 	b = protofield.AppendUint(b, 1, id)
 	for ; taken < n; taken++ {
-		end, one := len(b), 0
-		b, one = protofield.Open(b, 2)
-		b = protofield.Shut(appendEvent(b, taken), one)
+		end := len(b)
+		event, start := protofield.Open(b, 2)
+		b = protofield.Shut(appendEvent(event, taken), start)
 		if len(b)+moreLength > limit && before+taken > 0 {
 			b = b[:end]
 			break
