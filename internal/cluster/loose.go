@@ -10,6 +10,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/mesh/link"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // loose is a stream whose messages are independent of each other: the link between two
@@ -47,6 +48,8 @@ type pipe interface {
 type part struct {
 	kind Kind
 	m    []byte
+	// ordered says that no later part may arrive before this one: if it is held, the stream breaks.
+	ordered bool
 }
 
 func newLoose(t tap, to int, below pipe, ctx context.Context, cancel context.CancelFunc) *loose { //nolint:revive // the context is the stream's
@@ -55,7 +58,7 @@ func newLoose(t tap, to int, below pipe, ctx context.Context, cancel context.Can
 
 // whole returns a function that does not split messages.
 func whole(k Kind) func(m []byte) []part {
-	return func(m []byte) []part { return []part{{k, m}} }
+	return func(m []byte) []part { return []part{{kind: k, m: m}} }
 }
 
 // encode returns a part with its encoded message.
@@ -64,7 +67,21 @@ func encode(k Kind, m proto.Message) part {
 	if err != nil {
 		panic(err) // it has just been decoded
 	}
-	return part{k, data}
+	return part{kind: k, m: data}
+}
+
+// answerParts splits a message of a node in a client's session. Events of watches are ordered.
+func answerParts(m []byte) []part {
+	var r sharelockv1.SessionResponse
+	if err := proto.Unmarshal(m, &r); err != nil {
+		panic(err)
+	}
+	if len(r.GetEvents()) == 0 {
+		return whole(SessionAnswers)(m)
+	}
+	events := encode(SessionAnswers, &sharelockv1.SessionResponse{Events: r.GetEvents()})
+	events.ordered, r.Events = true, nil
+	return []part{encode(SessionAnswers, &r), events}
 }
 
 // requestParts splits a message of the member that dialled.
@@ -191,7 +208,7 @@ func (s *loose) receive() {
 		for _, p := range s.back(m) {
 			switch f := rules.of(s.to, s.tap.from, p.kind); {
 			case f.act == vanish && p.kind.alone():
-			case f.act == drop || f.act == vanish:
+			case f.act == drop || f.act == vanish, p.ordered && (f.act == hold || f.act == late):
 				s.cancel()
 			case f.act == hold || f.act == late:
 				rules.later(f, func() { s.arrived(p.m) })
@@ -248,7 +265,7 @@ func (t tap) session(addr string, f clienthook.Frames) clienthook.Frames {
 	ctx, cancel := context.WithCancel(context.Background())
 	context.AfterFunc(ctx, func() { _ = f.Close() })
 	l := newLoose(t, to, keptFrames{f}, ctx, cancel)
-	l.there, l.back = whole(SessionCalls), whole(SessionAnswers)
+	l.there, l.back = whole(SessionCalls), answerParts
 	return &looseSession{l, f}
 }
 

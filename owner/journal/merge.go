@@ -260,11 +260,12 @@ func (m *merger) history() sharelock.History {
 }
 
 // next returns the token of the first hold that was granted after the time that was asked for. Tokens of a
-// key grow, so this tells of a hold whose grant is not known that it was granted later.
+// key grow, so this tells of a hold whose grant is not known that it was granted later. Only the owner's clock
+// says so; a backup may have applied the grant late.
 func (m *merger) next() sharelock.Token {
 	next := sharelock.Token(math.MaxUint64)
 	for _, h := range m.pasts {
-		if h.grant.At > m.query.To && m.line.counts(h.grant) {
+		if h.grant.Owner && h.grant.At > m.query.To && m.line.counts(h.grant) {
 			next = min(next, h.Token)
 		}
 	}

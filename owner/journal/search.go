@@ -67,10 +67,10 @@ type Part struct {
 	Spans []Span
 }
 
-// slack is how far the clocks of members may be apart. A search also finds holds that were held up to so
-// long before or after the time that was asked for, because another member's clock may tell otherwise: the
-// owner's counts.
-const slack = 2 * time.Second
+// slack is how far the times of one operation at two members may be apart: their clocks differ, and a backup
+// may apply an operation late. A search also finds holds that were held up to so long before or after the time
+// that was asked for, because by the owner's clock, which counts, they may have been held at that time.
+const slack = 10 * time.Second
 
 // mostNear bounds how many holds a search finds only because of slack. If a key was granted more often in
 // that time, the search is not complete.
