@@ -22,6 +22,7 @@ func Merge(q Query, parts []Part, live []sharelock.Hold, epoch uint32) sharelock
 		for k := range pasts {
 			m.add(&pasts[k])
 		}
+		m.early = append(m.early, newEarly(&parts[i], q))
 	}
 	for i := range live {
 		m.live(&live[i])
@@ -187,6 +188,43 @@ type merger struct {
 	line    *line
 	covered int64
 	pasts   map[sharelock.Token]*merged
+	// early has what each part says of holds that it does not name.
+	early []early
+}
+
+// early tells which holds had ended long before the time that was asked for, by the clock of a member that
+// has searched and does not name them.
+type early struct {
+	spans []Span
+	named map[sharelock.Token]bool
+	// later is the first hold that was granted long after that time.
+	later sharelock.Token
+}
+
+func newEarly(p *Part, q Query) early {
+	e := early{spans: p.Spans, named: make(map[sharelock.Token]bool, len(p.Pasts)), later: math.MaxUint64}
+	for i := range p.Pasts {
+		past := &p.Pasts[i]
+		e.named[past.Token] = true
+		if past.Grant.At > q.To+slack.Microseconds() {
+			e.later = min(e.later, past.Token)
+		}
+	}
+	return e
+}
+
+// has reports whether a hold with an end is one of those: the member has recorded the end, but does not name
+// the hold.
+func (e *early) has(h *merged) bool {
+	return !e.named[h.Token] && h.Token < e.later && slices.ContainsFunc(e.spans, func(s Span) bool {
+		return s.Epoch == h.end.Epoch && s.Low < h.end.Seq && h.end.Seq <= s.High
+	})
+}
+
+// endedEarly reports whether a hold had ended long before the time that was asked for, although another member
+// says that it ended later: that is a backup that has applied the end late.
+func (m *merger) endedEarly(h *merged) bool {
+	return h.end != (Mark{}) && slices.ContainsFunc(m.early, func(e early) bool { return e.has(h) })
 }
 
 // add adds what one member knows about a hold.
@@ -240,7 +278,7 @@ func (m *merger) history() sharelock.History {
 	answer := sharelock.History{Complete: m.covered <= m.query.From}
 	next := m.next()
 	for _, h := range m.pasts {
-		if h.Token >= next || h.end == (Mark{}) && !h.held && !m.settle(h, answer.Complete) || !m.within(h) {
+		if h.Token >= next || m.endedEarly(h) || h.end == (Mark{}) && !h.held && !m.settle(h, answer.Complete) || !m.within(h) {
 			continue
 		}
 		answer.Entries = append(answer.Entries, h.PastHold)
