@@ -17,12 +17,11 @@ import (
 func Merge(q Query, parts []Part, live []sharelock.Hold, epoch uint32) sharelock.History {
 	l := newLine(parts)
 	m := merger{query: q, line: l, covered: l.covered(q.From, epoch), pasts: map[sharelock.Token]*merged{}}
-	for i := range parts {
-		pasts := parts[i].Pasts
-		for k := range pasts {
-			m.add(&pasts[k])
+	for _, part := range parts {
+		for i := range part.Pasts {
+			m.add(&part.Pasts[i])
 		}
-		m.early = append(m.early, newEarly(&parts[i], q))
+		m.early = append(m.early, newEarly(part, q))
 	}
 	for i := range live {
 		m.live(&live[i])
@@ -201,7 +200,7 @@ type early struct {
 	later sharelock.Token
 }
 
-func newEarly(p *Part, q Query) early {
+func newEarly(p Part, q Query) early {
 	e := early{spans: p.Spans, named: make(map[sharelock.Token]bool, len(p.Pasts)), later: math.MaxUint64}
 	for i := range p.Pasts {
 		past := &p.Pasts[i]
