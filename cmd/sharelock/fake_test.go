@@ -42,7 +42,7 @@ type fakeMesh struct {
 	refusal error
 	// seen lists the calls, without the parts that change from run to run.
 	seen []string
-	// changed is closed and replaced at every call.
+	// changed is closed and replaced at every call, and when a call begins to wait.
 	changed chan struct{}
 	// lists are the pages of List.
 	lists []*sharelockv1.ListResponse
@@ -169,6 +169,24 @@ func (m *fakeMesh) setMaxWait(d time.Duration) {
 	m.maxWait = d
 }
 
+// awaitWaiter waits until a call waits for a hold to end.
+func (m *fakeMesh) awaitWaiter(t *testing.T) {
+	t.Helper()
+	for {
+		m.mu.Lock()
+		waiters, changed := len(m.queued), m.changed
+		m.mu.Unlock()
+		if waiters > 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no call waits; got %q", m.calls())
+		}
+	}
+}
+
 // endWaits ends all current waits.
 func (m *fakeMesh) endWaits() {
 	m.mu.Lock()
@@ -245,6 +263,8 @@ func (m *fakeMesh) Acquire(ctx context.Context, req *sharelockv1.AcquireRequest)
 			return nil, &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: []sharelock.Hold{sharelockv1.HoldFromProto(h)}, Queue: 2}
 		}
 		m.queued[req.RequestId] = true
+		close(m.changed)
+		m.changed = make(chan struct{})
 		m.mu.Unlock()
 		wait := 10 * time.Second
 		if req.Wait != nil {

@@ -206,6 +206,7 @@ func TestFlockWaits(t *testing.T) {
 	a := remoteApp(m)
 	code := a.background("flock", "--client-id", "w", "k", "echo", "ran")
 	m.await(t, 2)
+	m.awaitWaiter(t) // a call is seen before it waits
 	m.endWaits()
 	m.await(t, 3)
 	m.free("k")
