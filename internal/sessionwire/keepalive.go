@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/protofield"
 )
 
@@ -100,7 +101,7 @@ func (r *KeepReader) Next(k *Keep) (bool, error) {
 
 // number decodes a request that is a number, and reports whether the field is one.
 func (k *Keep) number(f *protofield.Field) bool {
-	switch kind := KeepKind(min(f.Num, math.MaxUint8)); kind { //nolint:gosec // the minimum is not larger than a KeepKind
+	switch kind := KeepKind(intconv.Uint8(f.Num)); kind {
 	case KeepClose, KeepRing:
 		if f.V == 0 {
 			return false
@@ -116,7 +117,7 @@ func (k *Keep) number(f *protofield.Field) bool {
 
 // message decodes a request that is a message, or begins a list of numbers. It reports whether k was decoded.
 func (r *KeepReader) message(k *Keep, f *protofield.Field) (bool, error) {
-	switch kind := KeepKind(min(f.Num, math.MaxUint8)); kind { //nolint:gosec // the minimum is not larger than a KeepKind
+	switch kind := KeepKind(intconv.Uint8(f.Num)); kind {
 	case KeepDetach, KeepUnwatch:
 		r.packed, r.kind = f.B, kind
 	case KeepAttach:
@@ -375,19 +376,25 @@ func (o *Forced) read(body []byte) error {
 }
 
 // queued decodes a [SessionQueued].
-func (k *Kept) queued(body []byte) error {
+func (k *Kept) queued(body []byte) (err error) {
+	k.ID, k.Position, err = readCount(body)
+	return err
+}
+
+// readCount decodes a message that consists of an id and a count.
+func readCount(body []byte) (id uint64, count uint32, _ error) {
 	for len(body) > 0 {
 		f, err := protofield.Next(&body)
 		switch {
 		case err != nil:
-			return err
+			return 0, 0, err
 		case f.Num == 1 && f.Typ == protowire.VarintType:
-			k.ID = f.V
+			id = f.V
 		case f.Num == 2 && f.Typ == protowire.VarintType:
-			k.Position = f.Uint32()
+			count = f.Uint32()
 		}
 	}
-	return nil
+	return id, count, nil
 }
 
 // ended decodes a [SessionEnd].

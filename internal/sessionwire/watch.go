@@ -36,20 +36,10 @@ func (k *Keep) readWatch(body []byte) error {
 	return nil
 }
 
-// readRead decodes the fields of a [SessionRead].
-func (k *Keep) readRead(body []byte) error {
-	for len(body) > 0 {
-		f, err := protofield.Next(&body)
-		switch {
-		case err != nil:
-			return err
-		case f.Num == 1 && f.Typ == protowire.VarintType:
-			k.ID = f.V
-		case f.Num == 2 && f.Typ == protowire.VarintType:
-			k.Events = f.Uint32()
-		}
-	}
-	return nil
+// readRead decodes a [SessionRead].
+func (k *Keep) readRead(body []byte) (err error) {
+	k.ID, k.Events, err = readCount(body)
+	return err
 }
 
 func (k *Keep) appendRead(b []byte) []byte {

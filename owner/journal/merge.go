@@ -221,9 +221,10 @@ func (e *early) has(h *merged) bool {
 }
 
 // endedEarly reports whether a hold had ended long before the time that was asked for, although another member
-// says that it ended later: that is a backup that has applied the end late.
+// says that it ended later: that is a backup that has applied the end late. The owner's clock counts, so it is not
+// contradicted.
 func (m *merger) endedEarly(h *merged) bool {
-	return h.end != (Mark{}) && slices.ContainsFunc(m.early, func(e early) bool { return e.has(h) })
+	return h.end != (Mark{}) && !h.end.Owner && slices.ContainsFunc(m.early, func(e early) bool { return e.has(h) })
 }
 
 // add adds what one member knows about a hold.

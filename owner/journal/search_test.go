@@ -234,6 +234,32 @@ func testSearchBesideALateBackup(t *testing.T, alsoGrant bool) {
 	}
 }
 
+// A backup whose clock is far behind does not contradict the owner, whose clock counts.
+func TestSearchBesideABackupThatIsBehind(t *testing.T) {
+	const second = 1_000_000
+	owner, backup := run(t, Config{}), run(t, Config{})
+	for _, r := range []*rig{owner, backup} {
+		behind := int64(0)
+		if r == backup {
+			behind = 30 * second
+		}
+		r.at = begunAt - behind
+		r.begin(1, Base{Owner: r == owner})
+		grant := ops.Op{Kind: ops.Grant, Key: "k", ClientID: "c", RequestID: "r", Token: token(1), TTL: time.Minute}
+		release := ops.Op{Kind: ops.Release, Key: "k", Token: token(1), Why: ops.Released}
+		r.Encoded(Place{1, 1, 1}, r == owner, grant.Append(nil))
+		r.at = begunAt + 5*second - behind
+		r.Encoded(Place{1, 1, 2}, r == owner, release.Append(nil))
+		r.Flush()
+	}
+	at := begunAt + 2*second
+	q := Query{Key: "k", Partition: 1, From: at, To: at, Limit: 100, Asked: begunAt + 90*second}
+	h := Merge(q, []Part{owner.search(q), backup.search(q)}, nil, 1)
+	if !h.Complete || len(h.Entries) != 1 || h.Entries[0].Token != token(1) {
+		t.Errorf("got %+v, want the hold", h)
+	}
+}
+
 // A part that was cut keeps what it says about the beginning of epochs.
 func TestSearched(t *testing.T) {
 	s := newSearch(Query{Limit: 1})

@@ -225,7 +225,8 @@ func (st *stream) forget(id uint64) Lock {
 type closedByNode struct{ error }
 
 // kept reads the parts of a message other than answers: news of locks, the owners of all partitions,
-// positions in queues, and events of watches. The error is a closedByNode if the node ends the session. mu must be held.
+// positions in queues, and events of watches. The error is a closedByNode if the node ends the session.
+// mu must be held.
 func (st *stream) kept(data []byte, news []News) ([]News, error) {
 	var (
 		r sessionwire.KeptReader
