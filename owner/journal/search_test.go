@@ -247,6 +247,7 @@ func TestSearchBesideABackupThatIsBehind(t *testing.T) {
 		r.begin(1, Base{Owner: r == owner})
 		grant := ops.Op{Kind: ops.Grant, Key: "k", ClientID: "c", RequestID: "r", Token: token(1), TTL: time.Minute}
 		release := ops.Op{Kind: ops.Release, Key: "k", Token: token(1), Why: ops.Released}
+		r.at = begunAt - behind
 		r.Encoded(Place{1, 1, 1}, r == owner, grant.Append(nil))
 		r.at = begunAt + 5*second - behind
 		r.Encoded(Place{1, 1, 2}, r == owner, release.Append(nil))
