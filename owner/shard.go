@@ -33,6 +33,8 @@ type shard struct {
 	// ticked is the index in parts of the partition with which tick begins.
 	ticked int
 	out    machine.Out
+	// shortened is the request of a step whose wait was reduced by the time that it was parked.
+	shortened Request
 	// now is the time that is used in a batch: as of its beginning, or later.
 	now time.Duration
 	// chores is the work that is too much for one step. The loop does a part of it in each turn.

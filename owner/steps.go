@@ -41,9 +41,9 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 	}
 	if it.req.Kind == Acquire && it.req.Wait > 0 {
 		if parked := now - it.at; parked > 0 {
-			r := *it.req
-			r.Wait = max(r.Wait-parked, 1)
-			it.req = &r
+			sh.shortened = *it.req
+			sh.shortened.Wait = max(sh.shortened.Wait-parked, 1)
+			it.req = &sh.shortened
 		}
 	}
 	if p.log.full() {
@@ -70,6 +70,7 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 	}
 	sh.saw(p.m)
 	sh.tell(p, it.req.Reason)
+	sh.shortened = Request{} // it would keep the memory of the request
 	sh.after(p, before)
 }
 

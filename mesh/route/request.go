@@ -93,7 +93,9 @@ type request struct {
 	state state // guarded by mu
 	// wanted: a goroutine shall drive it as soon as its first send is made. Guarded by mu.
 	wanted bool
-	// gen tells the answers of the current target from those of earlier ones. Guarded by mu.
+	// gen tells the answers of the current target from those of earlier ones. Guarded by mu, but the
+	// goroutine that sends the request reads it without: until the request is answered, only that
+	// goroutine changes it.
 	gen     uint64
 	answers []owner.Answer // guarded by mu
 }
@@ -111,19 +113,19 @@ var _ owner.Caller = (*request)(nil)
 
 // newRequest returns a request that its caller's goroutine drives.
 func (rt *Router) newRequest(ctx context.Context, req owner.Request) *request {
-	q := &request{wake: wake.New(), state: driven}
+	q := &request{req: req, wake: wake.New(), state: driven}
 	if parent := trace.From(ctx); parent != nil {
-		req.Trace = parent
+		q.req.Trace = parent
 	}
-	q.begin(rt, rt.cfg.Clock(), req)
+	q.begin(rt, rt.cfg.Clock())
 	return q
 }
 
-// begin fills in a request that has just been made.
-func (q *request) begin(rt *Router, now time.Duration, req owner.Request) {
-	q.router, q.req, q.began = rt, req, now
-	if req.Kind == owner.Acquire {
-		q.wait = req.Wait
+// begin fills in a request of which req is set.
+func (q *request) begin(rt *Router, now time.Duration) {
+	q.router, q.began = rt, now
+	if q.req.Kind == owner.Acquire {
+		q.wait = q.req.Wait
 	}
 	q.sends = q.sent1[:0]
 	if rt.cfg.Tracer != nil {
@@ -231,12 +233,13 @@ func (q *request) aim(v *epoch.View, again bool) error {
 		return nil
 	}
 	q.drop()
-	q.mu.Lock()
-	q.gen++
-	q.answers = nil
-	ref := owner.Ref{Caller: q, ID: q.gen}
-	q.mu.Unlock()
-	q.target = target{epoch: v.Epoch, member: m.Identity, ref: ref}
+	if len(q.sends) > 0 {
+		q.mu.Lock()
+		q.gen++
+		q.answers = nil
+		q.mu.Unlock()
+	}
+	q.target = target{epoch: v.Epoch, member: m.Identity, ref: owner.Ref{Caller: q, ID: q.gen}}
 	if m.Identity == q.router.cfg.Self {
 		return nil
 	}
@@ -244,7 +247,7 @@ func (q *request) aim(v *epoch.View, again bool) error {
 	if err != nil {
 		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: err.Error()}
 	}
-	q.target.link, q.target.id = l, l.Register(ref)
+	q.target.link, q.target.id = l, l.Register(q.target.ref)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,57 +63,85 @@ func (rt *Router) Open(to api.Sink, principal string) api.Session {
 	return s
 }
 
+// startMost is the number of calls that Start registers at a time.
+const startMost = 64
+
 // Start implements api.Session.
 func (s *session) Start(calls []sessionwire.Call) {
 	now, limits := s.router.cfg.Clock(), s.router.limits()
 	notReady := s.router.cfg.Ready() // Q4
-	for i := range calls {
-		s.start(now, limits, notReady, &calls[i], len(calls) == 1)
+	var room [startMost]*request
+	for part := range slices.Chunk(calls, startMost) {
+		list := room[:0]
+		for i := range part {
+			if q := s.request(now, limits, notReady, &part[i]); q != nil {
+				list = append(list, q)
+			}
+		}
+		registered, used, open := s.register(list)
+		for _, q := range used {
+			s.account.End(q.bytes)
+			q.span.End(context.Canceled)
+			if open {
+				s.refuse(q.id, q.req.Kind, sharelock.Invalid("id", "is in use by a call in flight"))
+			}
+		}
+		for _, q := range registered {
+			s.send(now, q, len(calls) == 1)
+		}
 	}
 }
 
-func (s *session) start(now time.Duration, limits sharelock.Limits, notReady error, c *sessionwire.Call, alone bool) {
-	req, err := callRequest(limits, c)
-	req.Conn, req.Principal, req.AnyHold = s.conn, s.principal, c.AnyHold
-	req.Trace = c.Trace
-	if err == nil {
+// request returns the request of a call. It returns nil if it has refused the call.
+func (s *session) request(now time.Duration, limits sharelock.Limits, notReady error, c *sessionwire.Call) *request {
+	q := &request{session: s, id: c.ID}
+	var err error
+	if q.req, err = callRequest(limits, c); err == nil {
 		err = notReady
 	}
 	if err != nil {
-		s.refuse(c, err)
-		return
+		s.refuse(c.ID, kindOf(c.Kind), err)
+		return nil
 	}
-	bytes := requestBytes(&req)
-	if !s.account.Begin(bytes, req.Kind == owner.Acquire) {
-		s.refuse(c, account.ErrBusy)
-		return
+	q.req.Conn, q.req.Principal, q.req.AnyHold, q.req.Trace = s.conn, s.principal, c.AnyHold, c.Trace
+	q.bytes = requestBytes(&q.req)
+	if !s.account.Begin(q.bytes, q.req.Kind == owner.Acquire) {
+		s.refuse(c.ID, q.req.Kind, account.ErrBusy)
+		return nil
 	}
-	q := &request{session: s, id: c.ID, bytes: bytes}
-	q.begin(s.router, now, req)
-	if req.Tell {
+	if q.req.Tell {
 		q.queued = func(position uint32) { s.to.Queued(q.id, position) }
 	}
+	q.begin(s.router, now)
+	return q
+}
+
+// register adds requests to the calls of the session. It returns those that it has added, in order,
+// and those that it has not: their ids are in use or, if open is false, the session is closed. It
+// reuses the array of the list.
+func (s *session) register(list []*request) (registered, rest []*request, open bool) {
 	s.mu.Lock()
-	if req.Kind == owner.Acquire && req.ClientID != s.client {
-		s.noteClient(req.ClientID)
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, list, false
 	}
-	_, used := s.calls[c.ID]
-	if !used && !s.closed {
-		s.calls[c.ID] = q
+	registered = list[:0]
+	for _, q := range list {
+		if q.req.Kind == owner.Acquire && q.req.ClientID != s.client {
+			s.noteClient(q.req.ClientID)
+		}
+		if s.calls[q.id] != nil {
+			rest = append(rest, q)
+			continue
+		}
+		s.calls[q.id] = q
+		registered = append(registered, q)
 	}
-	closed := s.closed
-	s.mu.Unlock()
-	if closed || used {
-		s.account.End(bytes)
-		q.span.End(context.Canceled)
-	}
-	switch {
-	case closed:
-		return
-	case used:
-		s.refuse(c, sharelock.Invalid("id", "is in use by a call in flight"))
-		return
-	}
+	return registered, rest, true
+}
+
+// send makes the first send of a request.
+func (s *session) send(now time.Duration, q *request, alone bool) {
 	if err := q.aim(s.router.cfg.Views.Now(), false); err != nil {
 		q.finish(now, sharelock.Hold{}, err)
 		return
@@ -124,9 +153,9 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 }
 
 // refuse answers a call that is not started.
-func (s *session) refuse(c *sessionwire.Call, err error) {
-	s.countRefused(kindOf(c.Kind), err)
-	s.to.Answer(c.ID, sharelock.Hold{}, err)
+func (s *session) refuse(id uint64, kind owner.Kind, err error) {
+	s.countRefused(kind, err)
+	s.to.Answer(id, sharelock.Hold{}, err)
 }
 
 // mostClients is how many client ids of a session are told apart.

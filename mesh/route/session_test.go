@@ -37,8 +37,8 @@ func TestGrantForAClosedSession(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := rt.Open(quietSink{}, "").(*session)
-			q := &request{session: s, id: 1, state: sent}
-			q.begin(rt.Router, rt.cfg.Clock(), req)
+			q := &request{req: req, session: s, id: 1, state: sent}
+			q.begin(rt.Router, rt.cfg.Clock())
 			q.sends = append(q.sends, rt.cfg.Clock())
 			s.Close() // the answer is on its way to the request, so that nobody gives it up
 			q.Answer(0, owner.Answer{Outcome: owner.Done, Send: 1, Holds: []sharelock.Hold{hold}})
