@@ -85,6 +85,12 @@ type Sink interface {
 	Queued(id uint64, position uint32)
 	// Released reports that all attached holds were released, as the client has asked.
 	Released()
+	// Hold announces an answer that is alone, and Flush, which the caller calls soon after the answer,
+	// when it holds no lock: the answer does not wake a goroutine that sends it, and Flush sends it in
+	// the caller's goroutine if that does not block. Waking a goroutine costs more than sending a
+	// short message.
+	Hold()
+	Flush()
 }
 
 // Remote is implemented by a [Sink] that knows the remote address of its session's connection.

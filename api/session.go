@@ -50,8 +50,20 @@ type stream interface {
 	Send(message []byte) error
 }
 
+// directStream is a stream on which a message can be sent without blocking.
+type directStream interface {
+	stream
+	// CanTry reports whether TrySend may send anything.
+	CanTry() bool
+	// TrySend is Send without blocking. If it returns false, Flush must be called before the next message
+	// is sent; Flush blocks.
+	TrySend(message []byte) bool
+	Flush() error
+}
+
 // session is one session of a client. Two goroutines serve it: one reads and starts calls, the
-// other writes answers and sends all that are waiting as one message.
+// other writes answers and sends all that are waiting as one message. An answer that comes alone is
+// sent by the goroutine that brings it, see Flush.
 type session struct {
 	stream stream
 	// remote is the remote address of the stream's connection.
@@ -86,7 +98,16 @@ type session struct {
 	heard atomic.Bool
 	quiet int
 
+	// direct is the stream if TrySend works on it; otherwise nil.
+	direct directStream
+	// sending is held while a message is taken and sent. greeted is set when the first message was
+	// sent; partial is set if the stream must be flushed. Both are guarded by sending.
+	sending          sync.Mutex
+	greeted, partial bool
+
 	mu sync.Mutex
+	// held is set if the next answers wait for Flush; guarded by mu.
+	held bool
 	// urgent and out are the messages being filled, in wire format. urgent is sent first: it has
 	// news of attached holds, pongs, and short answers. fullUrgent and fullOut are the full
 	// messages that are sent before each; fullBytes is their total size. Guarded by mu.
@@ -145,6 +166,9 @@ func (s *locks) open(st stream, remote net.Addr, c auth.Credentials, ending chan
 		stream: st, remote: remote, drain: s.drain, ring: s.ring, watcher: s.watcher, log: s.log,
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), released: make(chan struct{}, 1),
 		read: make(chan error, 1), ending: ending,
+	}
+	if d, ok := st.(directStream); ok && d.CanTry() {
+		ss.direct = d
 	}
 	ss.takeBack = func(h sharelock.Hold) { s.node.TakeBack(h) }
 	if ss.guard = s.gate.Guard(ss, c, remote); ss.guard == nil {

@@ -47,6 +47,7 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 	}
 	s.pending--
 	lost := s.unsent.answered(id, &h, err == nil, s.unsent.taken+uint64(len(s.fullUrgent)))
+	held := s.held
 	s.mu.Unlock()
 	if s.trail != nil {
 		s.trail.Answered(id, h.Token, err)
@@ -54,7 +55,48 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 	if lost {
 		s.takeBack(h)
 	}
-	notify(s.wake)
+	if !held {
+		notify(s.wake)
+	}
+}
+
+// Hold implements Sink.
+func (s *session) Hold() {
+	if s.direct != nil {
+		s.mu.Lock()
+		s.held = true
+		s.mu.Unlock()
+	}
+}
+
+// Flush implements Sink. If it cannot send, it wakes the writer.
+func (s *session) Flush() {
+	if s.direct == nil {
+		return
+	}
+	s.mu.Lock()
+	s.held = false
+	waits := len(s.urgent) > 0 || len(s.out) > 0
+	s.mu.Unlock()
+	if waits && !s.trySend() {
+		notify(s.wake)
+	}
+}
+
+// trySend sends one message without blocking. It reports false if the writer must go on.
+func (s *session) trySend() bool {
+	if !s.sending.TryLock() {
+		return false // the writer is sending, and takes the next message when it is woken
+	}
+	defer s.sending.Unlock()
+	if s.partial || !s.greeted {
+		return false
+	}
+	if data, _ := s.nextMessage(); data != nil {
+		s.partial = !s.direct.TrySend(data)
+		notify(s.room)
+	}
+	return !s.partial
 }
 
 // Renewed implements Sink.
@@ -107,7 +149,7 @@ func statusBytes(err error) []byte {
 func (s *session) write(ctx context.Context) error {
 	drain := s.drain
 	var idle <-chan time.Time
-	released, first := false, true
+	released := false
 	var ending error
 	for {
 		select {
@@ -132,25 +174,43 @@ func (s *session) write(ctx context.Context) error {
 		}
 		runtime.Gosched()
 		for {
-			data, quiet := s.nextMessage()
-			if data == nil {
-				if released || ending != nil {
-					return ending
-				}
-				if quiet && drain == nil && s.drain != nil {
-					return status.Error(codes.Unavailable, "the node is leaving")
-				}
-				break
-			}
-			if first {
-				data, first = sessionwire.AppendWatches(data), false
-			}
-			if err := s.stream.Send(data); err != nil {
+			sent, quiet, err := s.sendNext()
+			if err != nil {
 				return err
 			}
-			notify(s.room)
+			if sent {
+				notify(s.room)
+				continue
+			}
+			if released || ending != nil {
+				return ending
+			}
+			if quiet && drain == nil && s.drain != nil {
+				return status.Error(codes.Unavailable, "the node is leaving")
+			}
+			break
 		}
 	}
+}
+
+// sendNext sends the next message. sent is false if there was none; quiet is that of nextMessage.
+func (s *session) sendNext() (sent, quiet bool, err error) {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	if s.partial {
+		if err := s.direct.Flush(); err != nil {
+			return false, false, err
+		}
+		s.partial = false
+	}
+	data, quiet := s.nextMessage()
+	if data == nil {
+		return false, quiet, nil
+	}
+	if !s.greeted {
+		data, s.greeted = sessionwire.AppendWatches(data), true
+	}
+	return true, false, s.stream.Send(data)
 }
 
 // drainPoll is the interval at which a draining session checks whether its last call was answered.
@@ -159,7 +219,7 @@ const drainPoll = 20 * time.Millisecond
 // nextMessage returns the next message to send: urgent messages first, events of watches last. It
 // combines the two lanes before those if the result is not too large. quiet reports that nothing is
 // waiting, no call is in flight, and no watch is running. The message that nextMessage returned before
-// must have been sent.
+// must have been sent. The caller must hold sending.
 func (s *session) nextMessage() (data []byte, quiet bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,6 +20,10 @@ func (sh *shard) flush() {
 		if pause := sh.service.pause; pause != nil {
 			pause(PointAnswer)
 		}
+		if g, gathers := sh.ready[0].Caller.(Gatherer); gathers && sh.inline && len(sh.ready) == 1 {
+			sh.alone = g
+			g.Hold()
+		}
 		for i := range sh.ready {
 			r := &sh.ready[i]
 			if current && valid {

@@ -41,11 +41,18 @@ func (sh *shard) putInline(it item) bool {
 		return true
 	}
 	defer crashOnPanic()
+	sh.inline = true
 	sh.work(false)
+	sh.inline = false
 	early := sh.hasNext && sh.next < sh.until || sh.unfinished()
+	alone := sh.alone
+	sh.alone = nil
 	<-sh.turn
 	if early {
 		sh.wake.Set()
+	}
+	if alone != nil {
+		alone.Flush()
 	}
 	return true
 }

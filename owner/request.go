@@ -15,6 +15,7 @@ type (
 	Unrenewed = machine.Unrenewed
 	Outcome   = machine.Outcome
 	Caller    = machine.Caller
+	Gatherer  = machine.Gatherer
 	Ref       = machine.Ref
 	Bounds    = machine.Bounds
 )

@@ -48,6 +48,10 @@ type shard struct {
 	totals  Totals
 	// traces is nil if requests are not traced.
 	traces *traces
+	// inline is set while a caller of putInline has the turn. Then alone is the caller of the only
+	// answer, to be flushed after the turn.
+	inline bool
+	alone  Gatherer
 	// pen records what is decided and applied; nil records nothing.
 	pen *journal.Pen
 

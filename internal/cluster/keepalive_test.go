@@ -234,6 +234,8 @@ type heard struct {
 }
 
 func (h *heard) Answer(uint64, sharelock.Hold, error) {}
+func (h *heard) Hold()                                {}
+func (h *heard) Flush()                               {}
 func (*heard) Forced(string, sharelock.Token, string) {}
 
 func (h *heard) Released() { close(h.released) }

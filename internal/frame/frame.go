@@ -11,6 +11,8 @@ import (
 	"math"
 	"net"
 	"time"
+
+	"github.com/sgkandale/sharelock/internal/netconn"
 )
 
 const (
@@ -31,8 +33,8 @@ const (
 // ErrTooLarge: the length of a frame is above the maximum.
 var ErrTooLarge = errors.New("frame is too large")
 
-// Conn is one end of a stream of messages. Send and Recv may be called at the same time, by one
-// goroutine each; Close by any. Create it with [New].
+// Conn is one end of a stream of messages. Recv may be called at the same time as Send, TrySend or
+// Flush, but only one goroutine may be in each of these two groups; Close may be called by any. Create it with [New].
 type Conn struct {
 	conn net.Conn
 	most int
@@ -43,6 +45,10 @@ type Conn struct {
 	full bool
 
 	out []byte
+	// rest is the part of the last message that the system has not accepted; it is in the array of out.
+	rest []byte
+	// try is nil if the stream cannot be written without blocking.
+	try netconn.TryWriter
 	// littleIn and littleOut count consecutive messages that used little of the read and the write buffer.
 	littleIn, littleOut int
 	// A message may take between patience and a quarter longer to be sent; renewed is when the
@@ -54,31 +60,79 @@ type Conn struct {
 // New returns one end of a stream. A message has at most most bytes. Send fails if a message
 // cannot be sent within patience, or a quarter longer, because the other end does not read.
 func New(conn net.Conn, most int, patience time.Duration) *Conn {
-	return &Conn{conn: conn, most: most, patience: patience}
+	return &Conn{conn: conn, most: most, patience: patience, try: netconn.Try(conn)}
 }
 
 // Send sends one message and does not keep it. After an error the stream must not be used.
 func (c *Conn) Send(message []byte) error {
-	// Setting a deadline costs as much as a short message.
-	if now := time.Now(); now.Sub(c.renewed) > c.patience/4 {
-		if err := c.conn.SetWriteDeadline(now.Add(c.patience + c.patience/4)); err != nil {
-			return err
-		}
-		c.renewed = now
+	if err := c.Flush(); err != nil {
+		return err
 	}
-	if little(&c.littleOut, len(message), cap(c.out)) {
-		c.out = nil
+	if err := c.limit(); err != nil {
+		return err
 	}
-	c.out = binary.BigEndian.AppendUint32(c.out[:0], uint32(len(message)&math.MaxUint32))
 	// The length is sent with the beginning of a long message. Alone it would be a packet, and a TLS
 	// record, of its own.
 	first := min(len(message), Buffer)
-	c.out = append(c.out, message[:first]...)
+	c.put(len(message), message[:first])
 	if _, err := c.conn.Write(c.out); err != nil || first == len(message) {
 		return err
 	}
 	_, err := c.conn.Write(message[first:])
 	return err
+}
+
+// CanTry reports whether TrySend may send anything.
+func (c *Conn) CanTry() bool { return c.try != nil }
+
+// TrySend is Send for a caller that must not block. It sends what the system accepts at once, and
+// reports whether this was the whole message. If not, or after an error, Flush must be called next:
+// it sends the rest, or returns the error.
+func (c *Conn) TrySend(message []byte) bool {
+	c.put(len(message), message)
+	n := 0
+	if c.try != nil && c.limit() == nil {
+		n = c.try.TryWrite(c.out)
+	}
+	c.rest = c.out[n:]
+	return len(c.rest) == 0
+}
+
+// Flush sends what TrySend has left. Without a rest it does nothing. After an error the stream must
+// not be used.
+func (c *Conn) Flush() error {
+	if len(c.rest) == 0 {
+		return nil
+	}
+	if err := c.limit(); err != nil {
+		return err
+	}
+	_, err := c.conn.Write(c.rest)
+	c.rest = nil
+	return err
+}
+
+// limit sets the deadline of the next write. Setting it costs as much as a short message, so it is
+// set only when a quarter of the patience has passed.
+func (c *Conn) limit() error {
+	now := time.Now()
+	if now.Sub(c.renewed) <= c.patience/4 {
+		return nil
+	}
+	if err := c.conn.SetWriteDeadline(now.Add(c.patience + c.patience/4)); err != nil {
+		return err
+	}
+	c.renewed = now
+	return nil
+}
+
+// put makes out the length of a message and the beginning of the message.
+func (c *Conn) put(length int, beginning []byte) {
+	if little(&c.littleOut, length, cap(c.out)) {
+		c.out = nil
+	}
+	c.out = binary.BigEndian.AppendUint32(c.out[:0], uint32(length&math.MaxUint32))
+	c.out = append(c.out, beginning...)
 }
 
 // Recv blocks until the next message, which is valid until Recv is called again. The error is

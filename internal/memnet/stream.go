@@ -200,6 +200,25 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 }
 
+// TryWrite implements netconn.TryWriter. Now and then it accepts only a part, as a system whose
+// buffer is full.
+func (c *conn) TryWrite(p []byte) int {
+	mu := &c.host.net.mu
+	mu.Lock()
+	defer mu.Unlock()
+	if c.closed || c.write.passed() || c.out.broken || c.out.refused {
+		return 0
+	}
+	n := min(len(p), max(window-c.out.held, 0))
+	if rnd := c.host.net.rnd; rnd.IntN(16) == 0 {
+		n = rnd.IntN(n + 1)
+	}
+	if n > 0 {
+		c.out.send(segment{kind: segData, data: append([]byte(nil), p[:n]...)})
+	}
+	return n
+}
+
 // Close ends both directions. Bytes that were written before it still arrive.
 func (c *conn) Close() error {
 	mu := &c.host.net.mu

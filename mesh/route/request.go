@@ -109,7 +109,7 @@ type target struct {
 	id     uint64
 }
 
-var _ owner.Caller = (*request)(nil)
+var _ owner.Gatherer = (*request)(nil)
 
 // newRequest returns a request that its caller's goroutine drives.
 func (rt *Router) newRequest(ctx context.Context, req owner.Request) *request {
@@ -176,6 +176,20 @@ func (q *request) Answer(gen uint64, a owner.Answer) {
 	q.mu.Unlock()
 	if drive {
 		q.session.drive(q)
+	}
+}
+
+// Hold implements owner.Gatherer.
+func (q *request) Hold() {
+	if q.session != nil {
+		q.session.to.Hold()
+	}
+}
+
+// Flush implements owner.Gatherer.
+func (q *request) Flush() {
+	if q.session != nil {
+		q.session.to.Flush()
 	}
 }
 

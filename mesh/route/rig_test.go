@@ -76,6 +76,8 @@ func (r *rig) show(t *testing.T, views ...ring.View) {
 type quietSink struct{}
 
 func (quietSink) Answer(uint64, sharelock.Hold, error)   {}
+func (quietSink) Hold()                                  {}
+func (quietSink) Flush()                                 {}
 func (quietSink) Renewed(uint64, []uint64)               {}
 func (quietSink) Ended(uint64, error)                    {}
 func (quietSink) Forced(string, sharelock.Token, string) {}

@@ -167,6 +167,15 @@ type Caller interface {
 	Alive() bool
 }
 
+// A Gatherer is a Caller that sends answers on, and can wait with that. If an answer is alone, Hold is
+// called before it, and Flush soon after it, when the partition's turn is over. Flush may send the
+// answer in the goroutine in which it is called; it does not block.
+type Gatherer interface {
+	Caller
+	Hold()
+	Flush()
+}
+
 // A Ref is where the answers to a request go: one call of one caller.
 type Ref struct {
 	Caller Caller
