@@ -100,6 +100,69 @@ func TestHelpRousesForDeadlines(t *testing.T) {
 	})
 }
 
+// gatherer is a caller that notes in which order it is called, and whether the turn was over.
+type gatherer struct {
+	sh    *shard
+	calls string
+}
+
+func (g *gatherer) Answer(uint64, Answer) { g.calls += "answer " }
+func (*gatherer) Alive() bool             { return true }
+func (g *gatherer) Hold()                 { g.calls += "hold " }
+
+func (g *gatherer) Flush() {
+	select {
+	case g.sh.turn <- struct{}{}:
+		<-g.sh.turn
+		g.calls += "flush "
+	default:
+		g.calls += "flush-in-turn "
+	}
+}
+
+// The caller of the only answer of a turn in its own goroutine may send the answer itself, after the
+// turn. The callers of several answers, or of those of the loop, are not called for that.
+func TestHelpFlushesOneAnswer(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.seat("a", 1)
+		tb.deal("a")
+		a := tb.owner("k")
+		partition := ring.PartitionOf("k", testPartitions)
+		sh := a.service.shard(partition)
+		synctest.Wait()
+		g := &gatherer{sh: sh}
+		r := acquireOf("k", "c", 0)
+		a.service.ServeInline(a.service.clock(), partition, Ref{Caller: g, ID: 1}, &r)
+		if want := "hold answer flush "; g.calls != want {
+			t.Errorf("alone: called %q, want %q", g.calls, want)
+		}
+		g.calls = ""
+		sh.turn <- struct{}{}
+		a.service.SubmitAt(a.service.clock(), partition, Ref{Caller: g, ID: 2}, &r)
+		<-sh.turn
+		synctest.Wait()
+		if want := "answer "; g.calls != want {
+			t.Errorf("from the loop: called %q, want %q", g.calls, want)
+		}
+		g.calls = ""
+		sh.mu.Lock() // two requests, which the next helper finds
+		for id := range uint64(2) {
+			sh.inbox = append(sh.inbox, item{partition: partition, at: a.service.clock(), ref: Ref{Caller: g, ID: 3 + id}, req: &r})
+		}
+		two := sh.inbox
+		sh.inbox = nil
+		sh.mu.Unlock()
+		sh.putInline(item{quick: true, fn: func(sh *shard) {
+			for i := range two {
+				sh.handle(sh.now, &two[i])
+			}
+		}})
+		if want := "answer answer "; g.calls != want {
+			t.Errorf("two: called %q, want %q", g.calls, want)
+		}
+	})
+}
+
 // Whoever helps may be used to surviving panics, as a handler of gRPC is. A panic in the
 // work ends the process all the same.
 func TestHelpPanics(t *testing.T) {

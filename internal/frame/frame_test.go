@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -201,5 +202,96 @@ func TestPatience(t *testing.T) {
 	defer far.Close()  //nolint:errcheck // a pipe
 	if err := New(near, most, time.Millisecond).Send([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a message that nobody takes: %v", err)
+	}
+}
+
+// tcpPair returns both ends of a TCP connection.
+func tcpPair(t *testing.T) (a, b *Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // nothing is pending
+	near, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = near.Close(), far.Close() })
+	return New(near, 64<<20, time.Minute), New(far, 64<<20, time.Minute)
+}
+
+// TrySend sends what the system accepts at once. Flush or the next Send sends the rest before anything
+// else, so that messages of all sizes arrive complete and in order.
+func TestTrySend(t *testing.T) {
+	for name, ends := range map[string]func(*testing.T) (a, b *Conn){"tcp": tcpPair, "without": pair} {
+		t.Run(name, func(t *testing.T) {
+			a, b := ends(t)
+			if want := name == "tcp" && runtime.GOOS != "windows"; a.CanTry() != want {
+				t.Fatalf("can try: %t, want %t", a.CanTry(), want)
+			}
+			sent := make(chan error, 1)
+			whole := 0
+			go func() {
+				for i, n := range sizes {
+					if a.TrySend(bytes.Repeat([]byte{byte(i)}, n)) {
+						whole++
+					} else if i%2 == 0 {
+						if err := a.Flush(); err != nil {
+							sent <- err
+							return
+						}
+					}
+					if err := a.Send([]byte{byte(i), 1}); err != nil { // sends the rest, too
+						sent <- err
+						return
+					}
+				}
+				sent <- nil
+			}()
+			for i, n := range sizes {
+				got, err := b.Recv()
+				if err != nil || !bytes.Equal(got, bytes.Repeat([]byte{byte(i)}, n)) {
+					t.Fatalf("message %d has %d bytes (%v), want %d of %d", i, len(got), err, n, i)
+				}
+				if got, err := b.Recv(); err != nil || !bytes.Equal(got, []byte{byte(i), 1}) {
+					t.Fatalf("after message %d: %v, %v", i, got, err)
+				}
+			}
+			if err := <-sent; err != nil {
+				t.Error(err)
+			}
+			if a.CanTry() == (whole == 0) {
+				t.Errorf("%d of %d messages were sent at once", whole, len(sizes))
+			}
+		})
+	}
+}
+
+// TrySend does not block while the other end reads nothing. Flush then blocks, and sends what is left.
+func TestTrySendIsFull(t *testing.T) {
+	a, b := tcpPair(t)
+	message := bytes.Repeat([]byte("x"), 48<<20) // more than the system's buffers hold
+	if a.TrySend(message) {
+		t.Fatal("the system has accepted 48 MiB that nobody reads")
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- a.Flush() }()
+	if got, err := b.Recv(); err != nil || !bytes.Equal(got, message) {
+		t.Fatalf("%d bytes arrived (%v)", len(got), err)
+	}
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	_ = a.Close()
+	if a.TrySend([]byte("late")) {
+		t.Error("a message was sent on a closed stream")
+	}
+	if err := a.Flush(); err == nil {
+		t.Error("Flush returns no error on a closed stream")
 	}
 }
