@@ -103,7 +103,7 @@ var folders = []folder{
 	{"internal/compact", []string{"."}, nil},
 	{"internal/clienthook", []string{".", "proto/sharelock/v1"}, nil},
 	{"internal/clientid", []string{"."}, nil},
-	{"internal/frame", nil, nil},
+	{"internal/frame", []string{"internal/netconn"}, nil},
 	{"internal/protofield", nil, []string{protobuf}},
 	{"internal/event", []string{"."}, nil},
 	{"internal/pace", nil, nil},
@@ -115,6 +115,7 @@ var folders = []folder{
 	// The parts of api know no Locker and no server.
 	{"api/remote", nil, []string{grpc}},
 	{"api/httpjson", []string{".", "proto/sharelock/v1"}, []string{protobuf, genproto}},
+	{"api/undelivered", []string{".", "internal/sessionwire"}, nil},
 	{"api/halfclosed", []string{"api/remote", "internal/netconn"}, nil},
 	{
 		"api/gate",
@@ -122,7 +123,7 @@ var folders = []folder{
 		[]string{grpc},
 	},
 	{"api/refuse", []string{".", "internal/frame", "internal/netconn", "internal/sessionwire", "proto/sharelock/v1"}, []string{grpc, protobuf}},
-	{"api", []string{".", "api/gate", "api/halfclosed", "api/httpjson", "api/refuse", "api/remote", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/event", "internal/frame", "internal/metrics", "internal/netconn", "internal/page", "internal/pagetoken", "internal/sessionwire", "internal/share", "internal/trace", "internal/tracecontext", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	{"api", []string{".", "api/gate", "api/halfclosed", "api/httpjson", "api/refuse", "api/remote", "api/undelivered", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/event", "internal/frame", "internal/metrics", "internal/netconn", "internal/page", "internal/pagetoken", "internal/sessionwire", "internal/share", "internal/trace", "internal/tracecontext", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
 		[]string{

@@ -10,6 +10,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/api/remote"
+	"github.com/sgkandale/sharelock/api/undelivered"
 	"github.com/sgkandale/sharelock/internal/auth"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -121,7 +122,7 @@ type session struct {
 	size int
 	// pending is the number of calls in flight; guarded by mu.
 	pending int
-	unsent  unsent
+	unsent  undelivered.Grants
 	// takeBack releases a grant that can no longer be sent. It does not block.
 	takeBack func(h sharelock.Hold)
 	// opens is Locker.Open, for Begin.
@@ -186,7 +187,7 @@ func (s *locks) open(st stream, remote net.Addr, c auth.Credentials, ending chan
 func (s *session) Begin(principal string) {
 	calls := s.opens(s, principal)
 	s.mu.Lock()
-	closed := s.unsent.closed
+	closed := s.unsent.Closed()
 	if !closed {
 		s.calls = calls
 	}
@@ -233,6 +234,25 @@ func (s *session) silent() int {
 		s.quiet = 0
 	}
 	return s.quiet
+}
+
+// close cancels the calls and ends the watches of a session that sends nothing any more, and releases the
+// grants that were not sent.
+func (s *session) close(node Locker) {
+	s.mu.Lock()
+	grants := s.unsent.Close()
+	calls := s.calls
+	s.mu.Unlock()
+	if s.guard != nil {
+		s.guard.Leave()
+	}
+	s.closeWatches()
+	if calls != nil {
+		calls.Close()
+	}
+	for _, h := range grants {
+		node.TakeBack(h)
+	}
 }
 
 // ended waits for the reader to end. It is called after serve, when the stream has ended.

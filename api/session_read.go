@@ -180,7 +180,7 @@ func (s *session) start(calls []sessionwire.Call) {
 	s.mu.Lock()
 	before := s.pending
 	s.pending += len(calls)
-	s.unsent.begin(calls)
+	s.unsent.Begin(calls)
 	s.mu.Unlock()
 	select {
 	case <-s.drain:

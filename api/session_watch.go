@@ -81,7 +81,7 @@ func (w *watches) idle() bool { return w == nil || len(w.running) == 0 }
 func (s *session) watch(ctx context.Context, k *sessionwire.Keep) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.unsent.closed {
+	if s.unsent.Closed() {
 		return
 	}
 	if s.watches == nil {
@@ -160,7 +160,7 @@ func (s *session) endWatches(why error) {
 }
 
 // closeWatches ends all watches of a session that sends nothing any more, and waits for them. No other
-// begins after session.unsent.closed was set.
+// begins after session.unsent was closed.
 func (s *session) closeWatches() {
 	s.mu.Lock()
 	w := s.watches

@@ -46,7 +46,7 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 		s.out = sessionwire.AppendReply(s.outBuffer(), &r)
 	}
 	s.pending--
-	lost := s.unsent.answered(id, &h, err == nil, s.unsent.taken+uint64(len(s.fullUrgent)))
+	lost := s.unsent.Answered(id, &h, err == nil, len(s.fullUrgent))
 	held := s.held
 	s.mu.Unlock()
 	if s.trail != nil {
@@ -223,9 +223,9 @@ const drainPoll = 20 * time.Millisecond
 func (s *session) nextMessage() (data []byte, quiet bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unsent.sent()
+	s.unsent.Sent()
 	if len(s.fullUrgent) > 0 || len(s.urgent) > 0 {
-		s.unsent.taken++ // every case below takes an urgent message first
+		s.unsent.Take() // every case below takes an urgent message first
 	}
 	switch {
 	case len(s.fullUrgent) > 0:

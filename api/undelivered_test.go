@@ -200,7 +200,7 @@ func TestSessionAnswerTooLate(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		s := (&locks{node: node}).open(nil, nil, auth.Credentials{}, make(chan error, 1))
-		s.unsent.begin([]sessionwire.Call{{ID: 1, Kind: sessionwire.CallAcquire}, {ID: 2, Kind: sessionwire.CallAcquire, AcquireRequest: sharelock.AcquireRequest{RequestID: "r"}}})
+		s.unsent.Begin([]sessionwire.Call{{ID: 1, Kind: sessionwire.CallAcquire}, {ID: 2, Kind: sessionwire.CallAcquire, AcquireRequest: sharelock.AcquireRequest{RequestID: "r"}}})
 		s.close(node)
 		for id, key := range []string{1: "k", 2: "own"} {
 			if key == "" {
