@@ -46,7 +46,7 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 		s.out = sessionwire.AppendReply(s.outBuffer(), &r)
 	}
 	s.pending--
-	lost := s.unsent.Answered(id, &h, err == nil, len(s.fullUrgent))
+	lost := s.unsent.Answered(id, &h, err == nil, uint64(len(s.fullUrgent)))
 	held := s.held
 	s.mu.Unlock()
 	if s.trail != nil {

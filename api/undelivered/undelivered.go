@@ -47,7 +47,7 @@ func (u *Grants) Begin(calls []sessionwire.Call) {
 // Answered records the answer to a call, which is in the urgent message that is sent after ahead others.
 // granted reports whether the call succeeded. Answered reports whether the grant must be released
 // because nothing is sent any more.
-func (u *Grants) Answered(id uint64, h *sharelock.Hold, granted bool, ahead int) (lost bool) {
+func (u *Grants) Answered(id uint64, h *sharelock.Hold, granted bool, ahead uint64) (lost bool) {
 	if len(u.calls) == 0 {
 		return false
 	}
@@ -58,7 +58,7 @@ func (u *Grants) Answered(id uint64, h *sharelock.Hold, granted bool, ahead int)
 		u.calls = nil
 	}
 	if granted && !u.closed {
-		u.grants = append(u.grants, grant{h.Key, h.Token, h.TTL, u.taken + uint64(ahead)})
+		u.grants = append(u.grants, grant{h.Key, h.Token, h.TTL, u.taken + ahead})
 	}
 	return granted && u.closed
 }

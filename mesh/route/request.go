@@ -102,11 +102,12 @@ type request struct {
 
 // target is the owner that a request was sent to.
 type target struct {
-	epoch  uint32
-	member ring.Identity
-	ref    owner.Ref  // for the local owner
-	link   *link.Link // or the link to another, and the number on it
-	id     uint64
+	epoch     uint32
+	partition uint32 // of the key; all views of a mesh have the same partitions
+	member    ring.Identity
+	ref       owner.Ref  // for the local owner
+	link      *link.Link // or the link to another, and the number on it
+	id        uint64
 }
 
 var _ owner.Gatherer = (*request)(nil)
@@ -238,7 +239,8 @@ func (q *request) take() []owner.Answer {
 // aim points the request at the owner in a view, which is the newest and in which this node was just
 // found ready (Q4). A new aim makes answers to earlier sends unheard.
 func (q *request) aim(v *epoch.View, again bool) error {
-	m, ok := v.Ring.Owner(v.Partition(q.req.Key))
+	partition := v.Partition(q.req.Key)
+	m, ok := v.Ring.Owner(partition)
 	if !ok {
 		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "no member is on the ring"}
 	}
@@ -253,7 +255,7 @@ func (q *request) aim(v *epoch.View, again bool) error {
 		q.answers = nil
 		q.mu.Unlock()
 	}
-	q.target = target{epoch: v.Epoch, member: m.Identity, ref: owner.Ref{Caller: q, ID: q.gen}}
+	q.target = target{epoch: v.Epoch, member: m.Identity, partition: partition, ref: owner.Ref{Caller: q, ID: q.gen}}
 	if m.Identity == q.router.cfg.Self {
 		return nil
 	}
@@ -282,12 +284,12 @@ func (q *request) send(now time.Duration, r *owner.Request, alone bool) {
 		q.target.link.Send(q.target.id, q.target.epoch, r)
 		return
 	}
-	v := q.router.cfg.Views.Now()
-	submit := v.Service.SubmitAt
+	service := q.router.cfg.Views.Now().Service
+	submit := service.SubmitAt
 	if alone {
-		submit = v.Service.ServeInline
+		submit = service.ServeInline
 	}
-	submit(now, v.Partition(r.Key), q.target.ref, r)
+	submit(now, q.target.partition, q.target.ref, r)
 }
 
 // lastSend is the number of the newest send.
