@@ -12,7 +12,7 @@ var requests = []mutant{
 		breaks: "a node grants by itself what the owner does not answer",
 		code: []rewrite{
 			in("mesh/route", "request.aim", `
-				  m, ok := v.Ring.Owner(v.Partition(q.req.Key))
+				  m, ok := v.Ring.Owner(partition)
 				+ if mutated && len(q.sends) > 0 {
 				+ 	m.Identity = q.router.cfg.Self // the owner has not answered
 				+ }
