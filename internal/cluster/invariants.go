@@ -258,11 +258,18 @@ func (k keyHistory) grantedTwice() []Call {
 		switch {
 		case !ok:
 			first[c.RequestID] = c
-		case f.Token != c.Token && (f.Token.Epoch() == c.Token.Epoch() || !k.happened(sent[c.RequestID], c.End, Killed, Disturbed)):
+		case f.Token == c.Token:
+		case f.Token.Epoch() == c.Token.Epoch() || !k.mayHaveLost(sent[c.RequestID], c.End):
 			return []Call{f, c}
 		}
 	}
 	return nil
+}
+
+// mayHaveLost reports whether state may have been lost between two times: a process was killed, at most
+// aftermath before, or the network was disturbed.
+func (k keyHistory) mayHaveLost(from, to time.Time) bool {
+	return k.happened(from.Add(-aftermath), to, Killed) || k.happened(from, to, Disturbed)
 }
 
 // happened reports whether one of these events happened between two times, or whether a
@@ -284,7 +291,9 @@ func (k keyHistory) happened(from, to time.Time, kinds ...EventKind) bool {
 }
 
 // aftermath is how long after its end a disturbance may still cause the removal of a member
-// from the view, and so a loss of state.
+// from the view, and so a loss of state. It is also how long after the death of a process state may
+// be lost that was decided after the death: a process that dies while it is joining may be admitted
+// before anybody notices, and with one copy (R = 1) it may be the only owner in that view.
 const aftermath = 10 * time.Second
 
 // overtaken returns two waiters that a Get has shown in the queue, of which the later one was

@@ -219,6 +219,18 @@ func TestInvariants(t *testing.T) {
 			s.event(Killed, 35)
 			s.grant("a", 1<<32, 40, 50, 1000)
 		}, ""},
+		"an id is granted twice soon after the death of a node": {func(s story) {
+			s.event(Killed, 1)
+			s.grant("a", 1, 590, 600, 1000)
+			s.release(1, 610, 620)
+			s.grant("a", 1<<32, 4000, 4010, 1000)
+		}, ""},
+		"an id is granted twice long after the death of a node": {func(s story) {
+			s.event(Killed, 1)
+			s.grant("a", 1, 20010, 20020, 1000)
+			s.release(1, 20020, 20030)
+			s.grant("a", 1<<32, 20040, 20050, 1000)
+		}, OneGrant},
 		"an id is granted twice within an epoch": {func(s story) {
 			s.grant("a", 1, 0, 10, 1000)
 			s.release(1, 20, 30)

@@ -60,7 +60,7 @@ func (w *watch) key(name string) *watched {
 func (w *watch) event(e Event) {
 	switch e.Kind {
 	case Killed:
-		w.trouble = e.At
+		w.trouble = e.At.Add(aftermath)
 	case Disturbed:
 		w.disturbed = true
 	case Healed:
