@@ -102,9 +102,10 @@ type session struct {
 	// direct is the stream if TrySend works on it; otherwise nil.
 	direct directStream
 	// sending is held while a message is taken and sent. greeted is set when the first message was
-	// sent; partial is set if the stream must be flushed. Both are guarded by sending.
-	sending          sync.Mutex
-	greeted, partial bool
+	// sent; partial is set if the stream must be flushed; finished is set when the writer has ended, after
+	// which nobody else uses the stream. They are guarded by sending.
+	sending                    sync.Mutex
+	greeted, partial, finished bool
 
 	mu sync.Mutex
 	// held is set if the next answers wait for Flush; guarded by mu.
@@ -222,6 +223,7 @@ func (s *session) serve(ctx context.Context, who string) error {
 		}()
 		s.read <- s.receive(ctx, who)
 	}()
+	defer s.finish()
 	return s.write(ctx)
 }
 

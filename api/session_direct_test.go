@@ -99,6 +99,7 @@ func TestDirectLeavesItToTheWriter(t *testing.T) {
 	for name, prepare := range map[string]func(s *session){
 		"the writer is sending":      func(s *session) { s.sending.Lock() },
 		"the stream must be flushed": func(s *session) { s.partial = true },
+		"the writer has ended":       func(s *session) { s.finish() },
 		"the session is not greeted": func(s *session) { s.greeted = false },
 	} {
 		s, f := newDirect(true, false)
@@ -152,5 +153,52 @@ func TestDirectFirstMessage(t *testing.T) {
 	s.Flush()
 	if !slices.Equal(f.calls, []string{"send", "try"}) {
 		t.Errorf("the second answer: %v", f.calls)
+	}
+}
+
+// A grant whose answer was sent at once is not released when the session ends. One whose answer was sent in
+// part is, and so is one behind a failed send.
+func TestDirectGrant(t *testing.T) {
+	acquire := []sessionwire.Call{{ID: 1, Kind: sessionwire.CallAcquire}}
+	answer := func(s *session) {
+		s.unsent.Begin(acquire)
+		s.Hold()
+		s.Answer(1, sharelock.Hold{Key: "k", Token: 1}, nil)
+		s.Flush()
+	}
+	for open, want := range map[bool]int{true: 0, false: 1} {
+		s, _ := newDirect(open, false)
+		answer(s)
+		if left := s.unsent.Close(); len(left) != want {
+			t.Errorf("accepted %t: %v is released, want %d", open, left, want)
+		}
+	}
+	s, f := newDirect(true, true)
+	f.failing = errors.New("broken")
+	answer(s)
+	if _, _, err := s.sendNext(); !errors.Is(err, f.failing) {
+		t.Fatal(err)
+	}
+	s.Hold()
+	s.Answer(2, sharelock.Hold{}, nil)
+	s.Flush()
+	if left := s.unsent.Close(); len(left) != 1 || len(f.calls) != 1 {
+		t.Errorf("after a failed send: %v is released, and the stream was used again: %v", left, f.calls)
+	}
+}
+
+// What is waiting behind the message that Flush has sent is left to the writer.
+func TestDirectLeavesMore(t *testing.T) {
+	s, f := newDirect(true, false)
+	s.Hold()
+	for id := range uint64(20000) {
+		s.Answer(id, sharelock.Hold{Token: 1}, nil)
+	}
+	s.Flush()
+	if len(s.fullUrgent)+len(s.urgent) == 0 || len(f.calls) != 1 {
+		t.Fatalf("the test fills only one message, or more than one was sent: %v", f.calls)
+	}
+	if !woken(s) {
+		t.Error("the writer was not woken for the rest")
 	}
 }

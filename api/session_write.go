@@ -89,14 +89,33 @@ func (s *session) trySend() bool {
 		return false // the writer is sending, and takes the next message when it is woken
 	}
 	defer s.sending.Unlock()
-	if s.partial || !s.greeted {
+	if s.partial || !s.greeted || s.finished {
 		return false
 	}
-	if data, _ := s.nextMessage(); data != nil {
-		s.partial = !s.direct.TrySend(data)
-		notify(s.room)
+	data, _ := s.nextMessage()
+	if data == nil {
+		return true
 	}
-	return !s.partial
+	if s.partial = !s.direct.TrySend(data); s.partial {
+		return false
+	}
+	notify(s.room)
+	return s.allSent()
+}
+
+// allSent records that the last message was sent, and reports whether no other one is waiting.
+func (s *session) allSent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unsent.Sent()
+	return len(s.urgent)+len(s.out)+s.fullBytes == 0
+}
+
+// finish makes sure that nothing is sent any more but by its caller.
+func (s *session) finish() {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	s.finished = true
 }
 
 // Renewed implements Sink.
@@ -193,10 +212,12 @@ func (s *session) write(ctx context.Context) error {
 	}
 }
 
-// sendNext sends the next message. sent is false if there was none; quiet is that of nextMessage.
+// sendNext sends the next message. sent is false if there was none; quiet is that of nextMessage. After
+// an error nothing is sent any more.
 func (s *session) sendNext() (sent, quiet bool, err error) {
 	s.sending.Lock()
 	defer s.sending.Unlock()
+	defer func() { s.finished = s.finished || err != nil }()
 	if s.partial {
 		if err := s.direct.Flush(); err != nil {
 			return false, false, err

@@ -20,7 +20,7 @@ func (sh *shard) flush() {
 		if pause := sh.service.pause; pause != nil {
 			pause(PointAnswer)
 		}
-		if g, gathers := sh.ready[0].Caller.(Gatherer); gathers && sh.inline && len(sh.ready) == 1 {
+		if g, gathers := sh.ready[0].Caller.(Gatherer); gathers && sh.inline && sh.alone == nil && len(sh.ready) == 1 {
 			sh.alone = g
 			g.Hold()
 		}

@@ -39,16 +39,16 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 		it.ref.Caller.Answer(it.ref.ID, Answer{Outcome: Failed, Send: it.req.Send, Err: sharelock.Invalid("ttl", "is above the mesh's max_ttl")})
 		return
 	}
+	if p.log.full() {
+		retry(it.ref, it.req)
+		return
+	}
 	if it.req.Kind == Acquire && it.req.Wait > 0 {
 		if parked := now - it.at; parked > 0 {
 			sh.shortened = *it.req
 			sh.shortened.Wait = max(sh.shortened.Wait-parked, 1)
 			it.req = &sh.shortened
 		}
-	}
-	if p.log.full() {
-		retry(it.ref, it.req)
-		return
 	}
 	limit := sh.service.maxLocks
 	p.m.SetFull(limit > 0 && sh.service.locks.Load() >= int64(limit))
