@@ -278,7 +278,7 @@ func (m *merger) history() sharelock.History {
 	answer := sharelock.History{Complete: m.covered <= m.query.From}
 	next := m.next()
 	for _, h := range m.pasts {
-		if h.Token >= next || m.endedEarly(h) || h.end == (Mark{}) && !h.held && !m.settle(h, answer.Complete) || !m.within(h) {
+		if h.Token >= next && !h.grant.Owner || m.endedEarly(h) || h.end == (Mark{}) && !h.held && !m.settle(h, answer.Complete) || !m.within(h) {
 			continue
 		}
 		answer.Entries = append(answer.Entries, h.PastHold)
@@ -298,12 +298,16 @@ func (m *merger) history() sharelock.History {
 }
 
 // next returns the token of the first hold that was granted after the time that was asked for. Tokens of a
-// key grow, so this tells of a hold whose grant is not known that it was granted later. Only the owner's clock
-// says so; a backup may have applied the grant late.
+// key grow, so this tells of a hold whose grant is not known from its owner that it was granted later. Only
+// an owner's clock says so; a backup may have applied the grant late. What an owner has decided after
+// the state was lost says nothing about the epochs after that: it did not know of them.
 func (m *merger) next() sharelock.Token {
 	next := sharelock.Token(math.MaxUint64)
 	for _, h := range m.pasts {
-		if h.grant.Owner && h.grant.At > m.query.To && m.line.counts(h.grant) {
+		if !h.grant.Owner || h.grant.At <= m.query.To || !m.line.counts(h.grant) {
+			continue
+		}
+		if lost := m.line.lostAfter(h.grant.Epoch); lost == 0 || h.grant.At < lost {
 			next = min(next, h.Token)
 		}
 	}

@@ -199,6 +199,30 @@ func TestMerge(t *testing.T) {
 			},
 			want: "1 c 500-600 RELEASED, incomplete",
 		},
+		{
+			name: "an owner decided late that did not know that the state was lost", from: 650, to: 650,
+			parts: []Part{
+				{[]Past{past(1, Mark{1, 9, 900, true})}, []Span{span(1, 0, 9)}},
+				{[]Past{past(2, Mark{2, 1, 600, true}, released(Mark{2, 2, 700, true})), past(3, Mark{2, 3, 800, true})}, []Span{lost(span(2, 0, 0), 500)}},
+			},
+			want: "2 c 600-700 RELEASED, complete",
+		},
+		{
+			name: "the same, and only a backup has recorded what came after", from: 650, to: 650,
+			parts: []Part{
+				{[]Past{past(1, Mark{1, 9, 900, true})}, []Span{span(1, 0, 9)}},
+				{[]Past{past(2, Mark{2, 1, 600, false}, released(Mark{2, 2, 700, false}))}, []Span{lost(span(2, 0, 0), 500)}},
+			},
+			want: "2 c 600-700 RELEASED, complete",
+		},
+		{
+			name: "the clock of the owner before was ahead", from: 650, to: 650,
+			parts: []Part{
+				{[]Past{past(1, Mark{1, 3, 900, true}, released(Mark{1, 4, 950, true}))}, []Span{span(1, 0, 4)}},
+				{[]Past{past(2, Mark{2, 5, 600, true}, released(Mark{2, 6, 700, true}))}, []Span{span(2, 4, 0)}},
+			},
+			want: "2 c 600-700 RELEASED, complete",
+		},
 		{name: "nothing is known", want: "incomplete"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
