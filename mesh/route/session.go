@@ -78,8 +78,8 @@ func (s *session) Start(calls []sessionwire.Call) {
 				list = append(list, q)
 			}
 		}
-		registered, used, open := s.register(list)
-		for _, q := range used {
+		registered, rest, open := s.register(list)
+		for _, q := range rest {
 			s.account.End(q.bytes)
 			q.span.End(context.Canceled)
 			if open {
