@@ -19,6 +19,7 @@ func (l *Leader) Decommission(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	e.confirmed = l.ask(ctx, e)
 	id, err := e.absentee(name, l.agree.State())
 	if err != nil {
 		return err
@@ -72,7 +73,7 @@ func (e electorate) absentee(name string, s State) (id string, err error) {
 		return "", fmt.Errorf("no absent voter has the name or id %s", name)
 	}
 	if !e.commits(voters, id, "") {
-		return "", fmt.Errorf("%d of %d seats answer, too few to give up the seat of %s", len(present), len(voters), name)
+		return "", fmt.Errorf("%d of %d seats answer, too few to give up the seat of %s", len(e.voting(voters)), len(voters), name)
 	}
 	return id, nil
 }

@@ -70,35 +70,48 @@ func (l *Leader) confirm() bool {
 		return false
 	}
 	voters, yes := 0, 0
-	ctx, cancel := context.WithTimeout(l.ctx, l.lease()/4)
-	defer cancel()
-	answers := make(chan bool, len(seats))
-	self, asked := false, 0
+	var others []string
 	for _, s := range seats {
-		if !s.Voter {
+		switch {
+		case !s.Voter:
 			continue
+		case s.ID == l.self:
+			yes++
+		default:
+			others = append(others, s.ID)
 		}
 		voters++
-		if s.ID == l.self {
-			self = true
-			continue
-		}
-		asked++
-		if !l.spawn(func() {
-			term, _, err := l.peers.Term(ctx, s.ID)
-			answers <- err == nil && term == l.term
-		}) {
-			return false // the node is stopping
-		}
 	}
-	if self {
-		yes++
+	ctx, cancel := context.WithTimeout(l.ctx, l.lease()/4)
+	defer cancel()
+	answers, ok := l.poll(ctx, others)
+	if !ok {
+		return false // the node is stopping
 	}
-	for yes < voters/2+1 && asked > 0 {
-		if <-answers {
+	for left := len(others); yes < voters/2+1 && left > 0; left-- {
+		if <-answers != "" {
 			yes++
 		}
-		asked--
 	}
 	return yes >= voters/2+1 && l.agree.Term() == l.term
+}
+
+// poll asks processes for their Raft terms, all at once. For each of them the channel receives a
+// value: its id if it has confirmed after this call that its term is the leader's, else "". poll
+// returns false if not all of them were asked because the node is stopping; then fewer or no
+// values are sent.
+func (l *Leader) poll(ctx context.Context, ids []string) (answers <-chan string, ok bool) {
+	ch := make(chan string, len(ids))
+	for _, id := range ids {
+		if !l.spawn(func() {
+			term, _, err := l.peers.Term(ctx, id)
+			if err != nil || term != l.term {
+				id = ""
+			}
+			ch <- id
+		}) {
+			return ch, false
+		}
+	}
+	return ch, true
 }

@@ -30,6 +30,9 @@ func (l *Leader) changeVoters(ctx context.Context) bool {
 		return false
 	}
 	l.sayAbsent(e)
+	if e.depends(e.next()) {
+		e.confirmed = l.ask(ctx, e)
+	}
 	c, heir := e.next(), e.heir()
 	switch {
 	case e.mute[e.self] && heir == "":
@@ -122,6 +125,31 @@ func (l *Leader) electorate(ctx context.Context) (electorate, error) {
 		}
 	}
 	return e, nil
+}
+
+// ask returns the other voters that have just confirmed this leadership. A change of the seats must
+// not rely on voters that were last heard from a lease ago, and must not move the seat of one that
+// does not reach this leader but is reached by it and votes (V1).
+func (l *Leader) ask(ctx context.Context, e electorate) map[string]bool {
+	ctx, cancel := context.WithTimeout(ctx, l.lease()/4)
+	defer cancel()
+	voters, _ := e.split()
+	l.mu.Lock()
+	for who := range l.stops.gone {
+		voters = without(voters, who.ID) // they may answer until they end
+	}
+	l.mu.Unlock()
+	voters = without(voters, l.self)
+	confirmed := map[string]bool{}
+	answers, ok := l.poll(ctx, voters)
+	if !ok {
+		return confirmed // the node is stopping
+	}
+	for range voters {
+		confirmed[<-answers] = true
+	}
+	delete(confirmed, "")
+	return confirmed
 }
 
 // putAbsences updates since when voters have been absent, and sets e.overdue for those absent for

@@ -62,6 +62,9 @@ type electorate struct {
 	forGood map[string]bool
 	// live are the processes that recently asked for a renewal or to join, and were not let go.
 	live map[string]bool
+	// confirmed are the other voters that have just confirmed this leadership, see Leader.ask; nil
+	// before they were asked.
+	confirmed map[string]bool
 	// mute are the live processes that cannot write their votes to disk: they count as absent, and
 	// get no seat.
 	mute map[string]bool
@@ -165,7 +168,7 @@ func (e electorate) giveUp(voters, absent []string) Change {
 // when the other of such a pair was given up before. All other voters must answer (V1).
 func (e electorate) surplus(voters, absent []string) int {
 	n := len(voters) - keptSeats
-	if n <= 0 || len(absent) != n {
+	if n <= 0 || len(absent) != n || len(e.voting(voters)) != keptSeats {
 		return 0
 	}
 	return n
@@ -190,7 +193,7 @@ func (e electorate) leaveOne(voters []string) Change {
 	for i, id := range voters {
 		other := voters[1-i]
 		switch {
-		case !e.stopping[id] || !stay[other] || e.stopping[other] || !e.present(other):
+		case !e.stopping[id] || !stay[other] || e.stopping[other] || !e.votes(other):
 		case id == e.self:
 			return Change{changeTransfer, other}
 		case e.commits(voters, id, ""):
@@ -217,11 +220,11 @@ func (e electorate) release(id string) (ok bool, warn, wait string) {
 	if wait != "" {
 		return false, "", wait
 	}
-	present, absent := e.divide(voters)
+	_, absent := e.divide(voters)
 	if e.surplus(voters, without(absent, id)) > 0 {
 		return false, "", "absent seats are given up first"
 	}
-	return true, fmt.Sprintf("%d of %d seats answers after this", len(without(present, id)), len(voters)), ""
+	return true, fmt.Sprintf("%d of %d seats answers after this", len(without(e.voting(voters), id)), len(voters)), ""
 }
 
 // needs reports whether the voters that answer are no majority without this one. If so, wait is
@@ -229,8 +232,7 @@ func (e electorate) release(id string) (ok bool, warn, wait string) {
 // is not needed, a member without a seat could take one, a process may become such a member, or a
 // member is still leaving.
 func (e electorate) needs(id string, voters []string) (needed bool, wait string) {
-	present, _ := e.divide(voters)
-	if len(without(present, id)) >= len(voters)/2+1 {
+	if len(without(e.voting(voters), id)) >= len(voters)/2+1 {
 		return false, ""
 	}
 	seated := set(voters)
@@ -256,7 +258,7 @@ func (e electorate) needs(id string, voters []string) (needed bool, wait string)
 	if len(voters) == 2 {
 		// Its seat goes to the other one, see leaveOne.
 		for _, other := range without(voters, id) {
-			if e.present(other) && set(e.stay)[other] && !e.stopping[other] {
+			if e.votes(other) && set(e.stay)[other] && !e.stopping[other] {
 				return true, "its seat goes first"
 			}
 		}
@@ -271,7 +273,7 @@ func (e electorate) heir() string {
 	seated, heir := set(voters), ""
 	for _, id := range e.stay {
 		switch {
-		case id == e.self || !seated[id] || !e.live[id] || e.mute[id]:
+		case id == e.self || !seated[id] || !e.votes(id):
 		case !e.stopping[id]:
 			return id
 		case heir == "":
@@ -286,10 +288,46 @@ func (e electorate) marked(id string) bool {
 	return e.stopping[id] && !set(e.stay)[id]
 }
 
-// present reports whether a process votes.
-func (e electorate) present(id string) bool { return (id == e.self || e.live[id]) && !e.mute[id] }
+// present reports whether a voter keeps its seat: it was heard from recently, or it votes although
+// it does not reach this leader.
+func (e electorate) present(id string) bool {
+	return (id == e.self || e.live[id] || e.confirmed[id]) && !e.mute[id]
+}
 
-// divide splits voters into those that answer and those that do not.
+// votes reports whether a voter's vote can be counted on now. A voter that was heard from recently
+// may have died since.
+func (e electorate) votes(id string) bool {
+	if e.confirmed == nil {
+		return e.present(id)
+	}
+	return (id == e.self || e.confirmed[id]) && !e.mute[id]
+}
+
+// voting returns the voters whose votes can be counted on now.
+func (e electorate) voting(voters []string) (list []string) {
+	for _, id := range voters {
+		if e.votes(id) {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// depends reports whether what the leader does next, this change or letting a process go, may
+// depend on who votes now.
+func (e electorate) depends(c Change) bool {
+	switch c.kind {
+	case changePromote, changeDemote, changeTransfer:
+		return true
+	default:
+	}
+	voters, _ := e.split()
+	_, absent := e.divide(voters)
+	reason := contains(e.ready) || contains(e.given) || contains(e.overdue)
+	return len(absent) > 0 && reason || len(e.waiting) > 0 || e.mute[e.self] || e.marked(e.self)
+}
+
+// divide splits voters into those that keep their seats and those that are absent.
 func (e electorate) divide(voters []string) (present, absent []string) {
 	for _, id := range voters {
 		if e.present(id) {
@@ -330,8 +368,9 @@ func (e electorate) candidates(voters, others map[string]bool) (ready, staged, u
 	return ready, staged, unstaged
 }
 
-// commits reports whether a majority of the voters answers if one voter is removed and another
-// added. Otherwise the change itself could not be committed (MARGIN in internal/model/seats).
+// commits reports whether a majority of the voters votes if one voter is removed and another
+// added. Otherwise the change itself could not be committed (MARGIN in internal/model/seats), and
+// no leader could be elected before one of the remaining voters returns.
 func (e electorate) commits(voters []string, without, with string) bool {
 	total, live := 0, 0
 	for _, id := range voters {
@@ -339,7 +378,7 @@ func (e electorate) commits(voters []string, without, with string) bool {
 			continue
 		}
 		total++
-		if e.present(id) {
+		if e.votes(id) {
 			live++
 		}
 	}
@@ -363,6 +402,16 @@ func set(ids []string) map[string]bool {
 		m[id] = true
 	}
 	return m
+}
+
+// contains reports whether a set has an element.
+func contains(set map[string]bool) bool {
+	for _, in := range set {
+		if in {
+			return true
+		}
+	}
+	return false
 }
 
 func without(ids []string, id string) []string {

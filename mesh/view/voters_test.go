@@ -272,3 +272,105 @@ func TestHeirWhoseDiskFails(t *testing.T) {
 		t.Errorf("the heir is %q, want c", got)
 	}
 }
+
+// V1: a change counts on the voters that confirm the leadership now. One that was heard from
+// recently may have died; one that was not heard from may still be reached by the leader, and the
+// seat of a voter that votes is never moved.
+func TestSeatsCountConfirmedVotes(t *testing.T) {
+	for _, tt := range []struct {
+		name                   string
+		seats, stay, stop      string
+		live, ready, confirmed string
+		want                   Change
+	}{
+		{"one voter is dead, the other only silent", "a b c d*", "a d", "", "a d", "d", "b", Change{changeDemote, "c"}},
+		{"the dead one was heard from last", "a b c d*", "a c d", "", "a c d", "d", "b", Change{}},
+		{"both are dead", "a b c d*", "a c d", "", "a c d", "d", "", Change{}},
+		{"the other one confirms", "a b c d*", "a c d", "", "a c d", "d", "c", Change{changeDemote, "b"}},
+		{"no promotion by voters that died", "a b c d e*", "a b c d e", "", "a b c d e", "e", "", Change{}},
+		{"promotion by voters that vote", "a b c d e*", "a b c d e", "", "a b c d e", "e", "b", Change{changePromote, "e"}},
+		{"a pair is not given up while another does not answer", "a b c d e", "a b c", "c.", "a b c", "", "b", Change{}},
+		{"a pair is given up while all others answer", "a b c d e", "a b", "c.", "a b c", "", "b c", Change{changeDemote, "d"}},
+		{"nor is its second", "a b c e", "a b", "c.", "a b c", "", "b", Change{}},
+		{"its second goes while all others answer", "a b c e", "a b", "c.", "a b c", "", "b c", Change{changeDemote, "e"}},
+		{"for good, and the rest confirm", "a b c", "a b", "c!", "a b c", "", "b", Change{changeDemote, "c"}},
+		{"for good, and the rest do not", "a b c", "a b", "c!", "a b c", "", "c", Change{}},
+		{"a dead voter gets no leadership", "a b", "b", "a", "a b", "", "", Change{}},
+		{"a voter whose disk fails does not vote", "a b c d*", "a d", "", "a b~ d", "d", "b", Change{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := electorateOf(tt.seats, tt.stay, tt.stop, tt.live, tt.ready)
+			e.confirmed = set(ids(tt.confirmed))
+			if got := e.next(); got != tt.want {
+				t.Errorf("next change is %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// V7: a process is let go only if the voters that confirm the leadership now are a majority
+// without it, and leadership is handed only to one of them.
+func TestReleaseCountsConfirmedVotes(t *testing.T) {
+	e := electorateOf("a b c", "a b d", "c.", "a b c d", "")
+	e.confirmed = set(ids("c"))
+	if ok, _, wait := e.release("c"); ok || wait != "member d is to take a seat first" {
+		t.Errorf("b has died: released is %t, waits for %q", ok, wait)
+	}
+	e.confirmed = set(ids("b c"))
+	if ok, _, wait := e.release("c"); !ok {
+		t.Errorf("b votes: c waits for %q", wait)
+	}
+	e = electorateOf("a b c", "b c", "a", "a b c", "")
+	e.confirmed = set(ids("c"))
+	if got := e.heir(); got != "c" {
+		t.Errorf("the heir is %q, want c", got)
+	}
+}
+
+// The leader asks only when it matters who votes: a mesh with a dead voter, and no member to take
+// its seat, is left in peace.
+func TestLeaderAsksWhoVotes(t *testing.T) {
+	for _, tt := range []struct {
+		name                           string
+		seats, stay, stop, live, ready string
+		want                           bool
+	}{
+		{"all is well", "a b c", "a b c", "", "a b c", "", false},
+		{"more members than seats", "a b c", "a b c d", "", "a b c d", "", false},
+		{"a dead voter", "a b c", "a b", "", "a b", "", false},
+		{"a candidate is staged", "a b c", "a b d", "", "a b d", "", false},
+		{"a seat moves", "a b c d*", "a b d", "", "a b d", "d", true},
+		{"a seat could move if a silent voter voted", "a b c d*", "a d", "", "a d", "d", true},
+		{"a process waits to be let go", "a b c", "a b", "c.", "a b c", "", true},
+		{"the leader stops", "a b c", "b c", "a", "a b c", "", true},
+		{"the leader's disk fails", "a b c", "a b c", "", "a~ b c", "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := electorateOf(tt.seats, tt.stay, tt.stop, tt.live, tt.ready)
+			if got := e.depends(e.next()); got != tt.want {
+				t.Errorf("depends is %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
+
+// A voter confirms the leadership if it answers now, in the leader's term, and was not let go.
+func TestWhoConfirmsTheLeadership(t *testing.T) {
+	play(t, "a b c d e f*", "a b c d e f", func(t *testing.T, g *group) {
+		l := g.elect("a", "a", "b", "c", "d").lead().leader.Load()
+		g.mu.Lock()
+		g.down["c"] = true
+		g.mu.Unlock()
+		l.mu.Lock()
+		l.stops.gone[g.member("d").who] = l.clock()
+		l.mu.Unlock()
+		e, err := l.electorate(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		// c is down, d was let go, e has not heard of the term, and f does not vote.
+		if got := l.ask(t.Context(), e); len(got) != 1 || !got["b"] {
+			t.Errorf("%v confirm the leadership, want b", got)
+		}
+	})
+}
