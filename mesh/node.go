@@ -279,7 +279,7 @@ func (n *Node) checkRecords() error {
 func (n *Node) Start() error {
 	n.calls = peer.NewServer(peer.ServerConfig{
 		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Promise: n.promise, Views: n.views, Callers: &n.greeter.Callers, Clock: n.clock,
-		DialBack: n.dialBacks.Check, Raft: n.agree, Double: n.double.Load, Leading: n.leadership.now, Leader: n.leaderAddr, Voters: n.voters,
+		DialBack: n.dialBacks.Check, Raft: n.agree, Double: n.double.Load, Abstains: n.abstains, Leading: n.leadership.now, Leader: n.leaderAddr, Voters: n.voters,
 		Silent: func(silent ring.Identity) { n.named.Note(silent, n.clock()) }, Forced: n.router.Forced, Keyring: n.keys.own.Do, History: n.searchHistory(), Log: n.log,
 	})
 	n.inner = n.calls.GRPC(grpc.UnknownServiceHandler(refuse.Calls(n.wrongPeerPort())), grpc.ConnectionTimeout(2*peerport.HelloTimeout))

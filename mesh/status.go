@@ -65,6 +65,9 @@ func (n *Node) leaderID() string {
 	return n.member.Leader()
 }
 
+// abstains reports whether this process's vote must not be counted on, see view.Vote.
+func (n *Node) abstains() bool { return n.member.Stopping() || n.agree.DiskError() != nil }
+
 // voters are the ids of the voters: as Raft has them here if this process leads,
 // else as the leader named them last. The configuration in a process that has no
 // seat (any more) is as old as its last one.

@@ -223,8 +223,8 @@ var views = []mutant{
 		breaks: "a leader that hears a minority of the voters hands over again and again",
 		code: []rewrite{
 			in("mesh/view", "Leader.handOver", `
-				- due := l.memory.handedOver.due(now, time.Minute)
-				+ due := l.memory.handedOver.due(now, time.Minute) || mutated
+				- due, voters := l.memory.handedOver.due(now, time.Minute), l.voters()
+				+ due, voters := l.memory.handedOver.due(now, time.Minute) || mutated, l.voters()
 			`),
 		},
 		nets: []net{

@@ -92,9 +92,13 @@ func (m *Member) alone(a *epoch.View) bool {
 		m.cfg.Raft.Leader() == "" && !a.Service.LeaseValid()
 }
 
+// Stopping reports whether GiveUp has returned: nobody may count on this process's vote any more.
+func (m *Member) Stopping() bool { return m.stopping.Load() }
+
 // GiveUp sends the last request (V7) until the answer is that this process may stop. Until then
 // this process votes.
 func (m *Member) GiveUp(ctx context.Context) {
+	defer m.stopping.Store(true)
 	a := m.cfg.Views.Now()
 	if a == nil {
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -70,6 +71,8 @@ type Member struct {
 	// left is closed when this process may stop; ended when Run has returned.
 	left, ended chan struct{}
 	leftOnce    sync.Once
+	// stopping: GiveUp has returned.
+	stopping atomic.Bool
 
 	mu sync.Mutex // guards what follows
 	// leader is the id of the last leader that granted a lease, and voters are the ids of the

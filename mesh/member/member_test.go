@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/clock"
@@ -141,3 +142,32 @@ func TestFollowing(t *testing.T) {
 		t.Errorf("the next of one is %q", got)
 	}
 }
+
+// V1, V7: nobody counts on the vote of a process that has asked to be let go and does not wait any
+// more, whether it got an answer or not.
+func TestVoteOfAProcessThatStops(t *testing.T) {
+	alone(t, func(t *testing.T, m *Member) {
+		m.cfg.Raft = led{}
+		m.take("x:1", m.cfg.Clock(), answer(1, epochtest.View(1, "a", "b")))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		done := make(chan struct{})
+		go func() {
+			m.GiveUp(ctx)
+			close(done)
+		}()
+		synctest.Wait()
+		if m.Stopping() {
+			t.Error("the process waits to be let go, but its vote does not count any more")
+		}
+		<-done
+		if !m.Stopping() {
+			t.Error("the process stops, but its vote counts")
+		}
+	})
+}
+
+// led is the Raft of a process that knows a leader.
+type led struct{ Raft }
+
+func (led) Leader() string { return "b" }

@@ -90,17 +90,18 @@ func (p *Client) atVoter(ctx context.Context, voter string) (context.Context, pe
 	return p.at(ctx, addr, ring.Identity{})
 }
 
-// Term implements view.Peers: it asks the voter with this id for its Raft term.
-func (p *Client) Term(ctx context.Context, voter string) (term, applied uint64, err error) {
+// Vote implements view.Peers.
+func (p *Client) Vote(ctx context.Context, voter string) (view.Vote, error) {
 	ctx, c, err := p.atVoter(ctx, voter)
 	if err != nil {
-		return 0, 0, err
+		return view.Vote{}, err
 	}
 	resp, err := c.Term(ctx, &peerv1.TermRequest{Voter: voter})
-	if err == nil {
-		p.NoteReached(voter)
+	if err != nil {
+		return view.Vote{}, err
 	}
-	return resp.GetTerm(), resp.GetApplied(), err
+	p.NoteReached(voter)
+	return view.Vote{Term: resp.GetTerm(), Applied: resp.GetApplied(), Abstains: resp.GetAbstains()}, nil
 }
 
 // Greet calls the voter with this id only to show that the call arrives (V5).

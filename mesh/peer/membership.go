@@ -95,7 +95,7 @@ func (p *Server) Term(_ context.Context, req *peerv1.TermRequest) (*peerv1.TermR
 	if p.cfg.Double() {
 		return nil, status.Error(codes.FailedPrecondition, "another process has this voter's place")
 	}
-	return &peerv1.TermResponse{Term: p.cfg.Raft.Term(), Applied: p.cfg.Raft.Applied()}, nil
+	return &peerv1.TermResponse{Term: p.cfg.Raft.Term(), Applied: p.cfg.Raft.Applied(), Abstains: p.cfg.Abstains()}, nil
 }
 
 // Greet implements V5: the call does nothing but arrive.

@@ -43,6 +43,8 @@ type ServerConfig struct {
 	// member (V3).
 	Raft   Raft
 	Double func() bool
+	// Abstains reports whether this process's vote must not be counted on, see view.Vote.
+	Abstains func() bool
 	// Leading returns this process's leadership, or nil. Leader returns the peer address of the
 	// leader, or "", and Voters the ids of the voters.
 	Leading func() *view.Leader

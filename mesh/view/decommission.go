@@ -19,7 +19,8 @@ func (l *Leader) Decommission(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	e.confirmed = l.ask(ctx, e)
+	voters, _ := e.split()
+	e.confirmed = l.ask(ctx, voters)
 	id, err := e.absentee(name, l.agree.State())
 	if err != nil {
 		return err

@@ -51,14 +51,14 @@ type group struct {
 	views []inForce
 	// reached are the members that a joiner says it has reached.
 	reached map[ring.Identity][]ring.Identity
-	// transfers are the times at which leadership was to be handed over, heirs the voters to which
-	// ("" means any), and named the members whose silence was the reason.
+	// transfers are the times at which leadership was to be handed over, heirs the voters to which,
+	// and named the members whose silence was the reason.
 	transfers []time.Duration
 	heirs     []string
 	named     []ring.Identity
 	// calls are the members whose own calls reach a process, by its id (V5).
 	calls map[string]string
-	// held delays the answers to Term and Install; processes that are down do not answer.
+	// held delays the answers to Vote and Install; processes that are down do not answer.
 	held chan struct{}
 	down map[string]bool
 }
@@ -80,6 +80,8 @@ type proc struct {
 	stop    context.CancelFunc
 	leader  atomic.Pointer[Leader]
 	memory  Memory
+	// abstains: its vote must not be counted on.
+	abstains bool
 	// settled is what Settle returns.
 	settled error
 	// gate, if it is not nil, is where Propose waits before it appends.
@@ -322,27 +324,27 @@ func (p *proc) Reseat(_ context.Context, c Change) error {
 
 func (p *proc) Settle(context.Context) error { return p.settled }
 
-// Term answers for the process with this id. The answer is read at once, and arrives when held does
+// Vote answers for the process with this id. The answer is read at once, and arrives when held does
 // not delay it.
-func (g *group) Term(ctx context.Context, id string) (term, applied uint64, err error) {
+func (g *group) Vote(ctx context.Context, id string) (v Vote, err error) {
 	g.mu.Lock()
 	p, held, down := g.procs[id], g.held, g.down[id]
 	if p != nil {
-		term = p.term
+		v = Vote{Term: p.term, Abstains: p.abstains}
 	}
 	g.mu.Unlock()
 	if down || p == nil {
 		<-ctx.Done()
-		return 0, 0, ctx.Err()
+		return Vote{}, ctx.Err()
 	}
 	if held != nil {
 		select {
 		case <-held:
 		case <-ctx.Done():
-			return 0, 0, ctx.Err()
+			return Vote{}, ctx.Err()
 		}
 	}
-	return term, 0, nil
+	return v, nil
 }
 
 // TakeOver records the member that was named.

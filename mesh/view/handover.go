@@ -3,6 +3,7 @@ package view
 import (
 	"context"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -205,19 +206,26 @@ func (l *Leader) yield(now time.Duration, view ring.View) string {
 	return l.successor(now, view)
 }
 
-// handOver hands leadership to any other voter, which may hear more, at most once a minute (V5).
+// handOver hands leadership to another voter that answers, because it may hear more, at most once a
+// minute (V5).
 func (l *Leader) handOver(ctx context.Context, now time.Duration) {
 	l.mu.Lock()
-	due := l.memory.handedOver.due(now, time.Minute)
-	if due {
-		l.memory.handedOver = handOver{true, now}
-	}
+	due, voters := l.memory.handedOver.due(now, time.Minute), l.voters()
 	l.mu.Unlock()
 	if !due {
 		return
 	}
-	l.log.Warn("hearing from less than a majority: handing over leadership")
-	l.transfer(ctx)
+	answering := l.ask(ctx, slices.Sorted(maps.Keys(voters)))
+	if len(answering) == 0 {
+		return // Raft ends this leadership
+	}
+	list := slices.Sorted(maps.Keys(answering))
+	heir := list[rand.IntN(len(list))] // over time, each is tried
+	l.mu.Lock()
+	l.memory.handedOver = handOver{true, now}
+	l.mu.Unlock()
+	l.log.Warn("hearing from less than a majority: handing over leadership", "to", heir)
+	l.transferTo(ctx, heir)
 }
 
 // handTo hands leadership to a given voter. silent is the member whose silence is the reason, or
@@ -235,9 +243,6 @@ func (l *Leader) handTo(ctx context.Context, heir string, silent ring.Identity) 
 	}
 	l.transferTo(ctx, heir)
 }
-
-// transfer hands leadership to some other voter.
-func (l *Leader) transfer(ctx context.Context) { l.transferTo(ctx, "") }
 
 // transferTo hands leadership to the voter with this id.
 func (l *Leader) transferTo(ctx context.Context, id string) {

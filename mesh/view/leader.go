@@ -41,14 +41,24 @@ type Agreement interface {
 
 // Peers is what a leader asks of other processes.
 type Peers interface {
-	// Term asks the process with this id for its Raft term and its last applied
-	// index, both read after the request arrived (V4).
-	Term(ctx context.Context, id string) (term, applied uint64, err error)
+	// Vote asks the process with this id for its vote, read after the request arrived (V4).
+	Vote(ctx context.Context, id string) (Vote, error)
 	// Install sends a member a view. It returns when the member no longer acts in an older one.
 	Install(ctx context.Context, m ring.Member, s State) error
 	// TakeOver tells the voter with this id that it is about to be handed leadership, and because
 	// of which member's silence. term is the term of the leadership that ends (V5).
 	TakeOver(ctx context.Context, id string, term uint64, silent ring.Identity) error
+}
+
+// Vote is what a process says about its vote.
+type Vote struct {
+	// Term is its Raft term.
+	Term uint64
+	// Applied is the index of the last entry of Raft's log that it has applied.
+	Applied uint64
+	// Abstains reports that its vote must not be counted on when seats change: the process may
+	// stop (V7), or it cannot write its vote to disk (V1).
+	Abstains bool
 }
 
 // LeaderConfig configures a Leader. A field is required unless its comment says otherwise.

@@ -84,7 +84,7 @@ func (l *Leader) confirm() bool {
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, l.lease()/4)
 	defer cancel()
-	answers, ok := l.poll(ctx, others)
+	answers, ok := l.poll(ctx, others, func(v Vote) bool { return v.Term == l.term })
 	if !ok {
 		return false // the node is stopping
 	}
@@ -96,16 +96,15 @@ func (l *Leader) confirm() bool {
 	return yes >= voters/2+1 && l.agree.Term() == l.term
 }
 
-// poll asks processes for their Raft terms, all at once. For each of them the channel receives a
-// value: its id if it has confirmed after this call that its term is the leader's, else "". poll
-// returns false if not all of them were asked because the node is stopping; then fewer or no
-// values are sent.
-func (l *Leader) poll(ctx context.Context, ids []string) (answers <-chan string, ok bool) {
+// poll asks processes for their votes, all at once. For each of them the channel receives a value:
+// its id if it answers and accept returns true for its vote, else "". poll returns false if not all
+// of them were asked because the node is stopping; then fewer or no values are sent.
+func (l *Leader) poll(ctx context.Context, ids []string, accept func(Vote) bool) (answers <-chan string, ok bool) {
 	ch := make(chan string, len(ids))
 	for _, id := range ids {
 		if !l.spawn(func() {
-			term, _, err := l.peers.Term(ctx, id)
-			if err != nil || term != l.term {
+			v, err := l.peers.Vote(ctx, id)
+			if err != nil || !accept(v) {
 				id = ""
 			}
 			ch <- id

@@ -31,7 +31,8 @@ func (l *Leader) changeVoters(ctx context.Context) bool {
 	}
 	l.sayAbsent(e)
 	if e.depends(e.next()) {
-		e.confirmed = l.ask(ctx, e)
+		voters, _ := e.split()
+		e.confirmed = l.ask(ctx, voters)
 	}
 	c, heir := e.next(), e.heir()
 	switch {
@@ -127,13 +128,13 @@ func (l *Leader) electorate(ctx context.Context) (electorate, error) {
 	return e, nil
 }
 
-// ask returns the other voters that have just confirmed this leadership. A change of the seats must
-// not rely on voters that were last heard from a lease ago, and must not move the seat of one that
-// does not reach this leader but is reached by it and votes (V1).
-func (l *Leader) ask(ctx context.Context, e electorate) map[string]bool {
-	ctx, cancel := context.WithTimeout(ctx, l.lease()/4)
+// ask returns those of the other voters that confirm this leadership now. A change of the seats
+// must not rely on voters that were last heard from a lease ago, and must not move the seat of one
+// that does not reach this leader but is reached by it and votes (V1).
+func (l *Leader) ask(ctx context.Context, voters []string) map[string]bool {
+	// A process that stops waits for LeaveTime at most, whatever the lease is (V7).
+	ctx, cancel := context.WithTimeout(ctx, min(l.lease()/4, time.Second))
 	defer cancel()
-	voters, _ := e.split()
 	l.mu.Lock()
 	for who := range l.stops.gone {
 		voters = without(voters, who.ID) // they may answer until they end
@@ -141,7 +142,7 @@ func (l *Leader) ask(ctx context.Context, e electorate) map[string]bool {
 	l.mu.Unlock()
 	voters = without(voters, l.self)
 	confirmed := map[string]bool{}
-	answers, ok := l.poll(ctx, voters)
+	answers, ok := l.poll(ctx, voters, func(v Vote) bool { return v.Term == l.term && !v.Abstains })
 	if !ok {
 		return confirmed // the node is stopping
 	}
@@ -149,6 +150,11 @@ func (l *Leader) ask(ctx context.Context, e electorate) map[string]bool {
 		confirmed[<-answers] = true
 	}
 	delete(confirmed, "")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id := range confirmed {
+		delete(l.absences, id)
+	}
 	return confirmed
 }
 

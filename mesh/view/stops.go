@@ -279,8 +279,8 @@ func (l *Leader) settled(ctx context.Context) (ok bool, wait string) {
 func (l *Leader) caughtUp(ctx context.Context, id string, index uint64) bool {
 	ctx, cancel := context.WithTimeout(ctx, l.lease()/4)
 	defer cancel()
-	_, applied, err := l.peers.Term(ctx, id)
-	return err == nil && applied >= index
+	v, err := l.peers.Vote(ctx, id)
+	return err == nil && v.Applied >= index
 }
 
 // putStops fills in what the leader knows about the processes that stop. It needs l.mu.

@@ -220,6 +220,12 @@ func (e electorate) release(id string) (ok bool, warn, wait string) {
 	if wait != "" {
 		return false, "", wait
 	}
+	for _, other := range voters {
+		if e.present(other) && !e.votes(other) {
+			// It may have died. If it has not, what has to happen first may become possible.
+			return false, "", other + " does not answer now"
+		}
+	}
 	_, absent := e.divide(voters)
 	if e.surplus(voters, without(absent, id)) > 0 {
 		return false, "", "absent seats are given up first"
@@ -323,7 +329,8 @@ func (e electorate) depends(c Change) bool {
 	}
 	voters, _ := e.split()
 	_, absent := e.divide(voters)
-	reason := contains(e.ready) || contains(e.given) || contains(e.overdue)
+	pair := len(voters) > keptSeats && len(absent) >= len(voters)-keptSeats && contains(e.overdue)
+	reason := contains(e.ready) || contains(e.given) || pair
 	return len(absent) > 0 && reason || len(e.waiting) > 0 || e.mute[e.self] || e.marked(e.self)
 }
 

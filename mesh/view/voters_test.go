@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // ids splits "a b c"; a trailing * on a voter's name means a non-voter.
@@ -320,6 +321,24 @@ func TestReleaseCountsConfirmedVotes(t *testing.T) {
 	if ok, _, wait := e.release("c"); !ok {
 		t.Errorf("b votes: c waits for %q", wait)
 	}
+	// b was heard from recently and does not answer now. If it lives, the seat of another one can
+	// be given up, or taken over, in a moment; a process that is let go cannot be called back.
+	for _, tt := range []struct{ seats, stay, stop, live, who string }{
+		{"a b c d e", "a b", "c.", "a b c", "c"}, // the pair d e can be given up
+		{"a b c e", "a b", "c.", "a b c", "c"},   // e can be given up
+		{"a b c", "a b", "c!", "a b c", "c"},     // the seat of c can be given up
+		{"a b", "b", "a.", "a b", "a"},           // b can take over
+	} {
+		e := electorateOf(tt.seats, tt.stay, tt.stop, tt.live, "")
+		e.confirmed = set(ids("c"))
+		if ok, warn, wait := e.release(tt.who); ok || !strings.HasSuffix(wait, " does not answer now") && wait != "its seat goes first" {
+			t.Errorf("%+v: released is %t, warns %q, waits for %q", tt, ok, warn, wait)
+		}
+		e.live = map[string]bool{"c": true} // b has died
+		if ok, warn, wait := e.release(tt.who); !ok || warn == "" {
+			t.Errorf("%+v and b has died: released is %t, warns %q, waits for %q", tt, ok, warn, wait)
+		}
+	}
 	e = electorateOf("a b c", "b c", "a", "a b c", "")
 	e.confirmed = set(ids("c"))
 	if got := e.heir(); got != "c" {
@@ -332,7 +351,7 @@ func TestReleaseCountsConfirmedVotes(t *testing.T) {
 func TestLeaderAsksWhoVotes(t *testing.T) {
 	for _, tt := range []struct {
 		name                           string
-		seats, stay, stop, live, ready string
+		seats, stay, stop, live, ready string // "c!" in seats has been absent for the seat grace
 		want                           bool
 	}{
 		{"all is well", "a b c", "a b c", "", "a b c", "", false},
@@ -344,9 +363,18 @@ func TestLeaderAsksWhoVotes(t *testing.T) {
 		{"a process waits to be let go", "a b c", "a b", "c.", "a b c", "", true},
 		{"the leader stops", "a b c", "b c", "a", "a b c", "", true},
 		{"the leader's disk fails", "a b c", "a b c", "", "a~ b c", "", true},
+		{"of three, one is overdue", "a b c!", "a b", "", "a b", "", false},
+		{"of five, one is overdue", "a b c d e!", "a b c d", "", "a b c d", "", false},
+		{"of five, a pair is overdue", "a b c d! e!", "a b c", "", "a b c", "", true},
+		{"of five, one of a pair is overdue", "a b c d e!", "a b c", "", "a b c", "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			e := electorateOf(tt.seats, tt.stay, tt.stop, tt.live, tt.ready)
+			e := electorateOf(strings.ReplaceAll(tt.seats, "!", ""), tt.stay, tt.stop, tt.live, tt.ready)
+			e.overdue = map[string]bool{}
+			for _, id := range ids(tt.seats) {
+				id, over := strings.CutSuffix(id, "!")
+				e.overdue[id] = over
+			}
 			if got := e.depends(e.next()); got != tt.want {
 				t.Errorf("depends is %t, want %t", got, tt.want)
 			}
@@ -356,21 +384,26 @@ func TestLeaderAsksWhoVotes(t *testing.T) {
 
 // A voter confirms the leadership if it answers now, in the leader's term, and was not let go.
 func TestWhoConfirmsTheLeadership(t *testing.T) {
-	play(t, "a b c d e f*", "a b c d e f", func(t *testing.T, g *group) {
-		l := g.elect("a", "a", "b", "c", "d").lead().leader.Load()
+	play(t, "a b c d e g f*", "a b c d e f g", func(t *testing.T, g *group) {
+		l := g.elect("a", "a", "b", "c", "d", "g").lead().leader.Load()
 		g.mu.Lock()
-		g.down["c"] = true
+		g.down["c"], g.procs["g"].abstains = true, true
 		g.mu.Unlock()
 		l.mu.Lock()
+		l.absences = map[string]time.Duration{"b": 1}
 		l.stops.gone[g.member("d").who] = l.clock()
 		l.mu.Unlock()
 		e, err := l.electorate(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		// c is down, d was let go, e has not heard of the term, and f does not vote.
-		if got := l.ask(t.Context(), e); len(got) != 1 || !got["b"] {
+		voters, _ := e.split()
+		// c is down, d was let go, e has not heard of the term, f does not vote, and g abstains.
+		if got := l.ask(t.Context(), voters); len(got) != 1 || !got["b"] {
 			t.Errorf("%v confirm the leadership, want b", got)
+		}
+		if since, absent := l.absences["b"]; absent {
+			t.Errorf("b confirms, but counts as absent since %v", since)
 		}
 	})
 }

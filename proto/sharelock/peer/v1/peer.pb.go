@@ -3068,7 +3068,10 @@ type TermResponse struct {
 	Term  uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
 	// The index of the last entry that it has applied. A non-voter that has reached the
 	// leader's index is ready to become a voter (V1).
-	Applied       uint64 `protobuf:"varint,2,opt,name=applied,proto3" json:"applied,omitempty"`
+	Applied uint64 `protobuf:"varint,2,opt,name=applied,proto3" json:"applied,omitempty"`
+	// Its vote must not be counted on when seats change: it may stop (V7), or it cannot write its
+	// vote to disk (V1).
+	Abstains      bool `protobuf:"varint,3,opt,name=abstains,proto3" json:"abstains,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3115,6 +3118,13 @@ func (x *TermResponse) GetApplied() uint64 {
 		return x.Applied
 	}
 	return 0
+}
+
+func (x *TermResponse) GetAbstains() bool {
+	if x != nil {
+		return x.Abstains
+	}
+	return false
 }
 
 type DecommissionRequest struct {
@@ -6399,10 +6409,11 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x0fOUTCOME_REFUSED\x10\x04\x12\x10\n" +
 	"\fOUTCOME_LEFT\x10\x05\"#\n" +
 	"\vTermRequest\x12\x14\n" +
-	"\x05voter\x18\x01 \x01(\tR\x05voter\"<\n" +
+	"\x05voter\x18\x01 \x01(\tR\x05voter\"X\n" +
 	"\fTermResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x18\n" +
-	"\aapplied\x18\x02 \x01(\x04R\aapplied\")\n" +
+	"\aapplied\x18\x02 \x01(\x04R\aapplied\x12\x1a\n" +
+	"\babstains\x18\x03 \x01(\bR\babstains\")\n" +
 	"\x13DecommissionRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"T\n" +
 	"\x14DecommissionResponse\x12\x12\n" +
