@@ -251,7 +251,7 @@ func (n *Node) open() error {
 		return n.agree.Close()
 	})
 	n.greeter = greeting.Greeter{
-		Self: n.self, Views: n.views, Peers: n.peers, Raft: n.agree, Voters: n.voters, Clock: n.clock, Spawn: n.tasks.Go, Log: n.log,
+		Self: n.self, Views: n.views, Peers: n.peers, Raft: n.agree, Voters: n.votersToCall, Clock: n.clock, Spawn: n.tasks.Go, Log: n.log,
 	}
 	n.leadership = leadership{agree: n.agree, config: n.leaderConfig, lease: n.lease, spawn: n.tasks.Go, log: n.log}
 	n.member = member.New(member.Config{

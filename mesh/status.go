@@ -75,13 +75,17 @@ func (n *Node) voters() []string {
 	if n.leadership.now() == nil {
 		return n.member.Voters()
 	}
-	var ids []string
-	if seats, err := n.agree.Seats(); err == nil {
-		for _, s := range seats {
-			if s.Voter {
-				ids = append(ids, s.ID)
-			}
-		}
+	return n.agree.Voters()
+}
+
+// votersToCall are the voters that this process calls (V5). A voter may not reach the leader, and so
+// may learn of a new voter only from Raft.
+func (n *Node) votersToCall() []string {
+	ids := n.voters()
+	if own := n.agree.Voters(); slices.Contains(own, n.self.ID) {
+		ids = slices.Concat(ids, own)
+		slices.Sort(ids)
+		ids = slices.Compact(ids)
 	}
 	return ids
 }

@@ -24,7 +24,7 @@ type Greeter struct {
 	Views *epoch.Views
 	Peers *peer.Client
 	Raft  *view.Raft
-	// Voters returns the ids of the voters.
+	// Voters returns the ids of the voters to call.
 	Voters func() []string
 	Clock  func() time.Duration
 	// Spawn runs a function in a goroutine, unless the node is stopping.

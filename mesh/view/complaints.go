@@ -52,7 +52,7 @@ func (l *Leader) hear(who ring.Identity, req *peerv1.RenewRequest, arrived time.
 	m.epoch, m.told = req.GetEpoch(), req.GetTold() && req.GetEpoch() == l.epoch
 	m.callers, m.mute = identities(req.GetCallers()), req.GetMute()
 	delete(l.named, who)
-	m.handed = false
+	m.handed, m.deadHeirs = false, nil
 	if m.epoch != l.epoch {
 		return
 	}

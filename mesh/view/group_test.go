@@ -347,10 +347,13 @@ func (g *group) Vote(ctx context.Context, id string) (v Vote, err error) {
 	return v, nil
 }
 
-// TakeOver records the member that was named.
-func (g *group) TakeOver(_ context.Context, _ string, _ uint64, silent ring.Identity) error {
+// TakeOver records the member that was named, unless the process with this id is down.
+func (g *group) TakeOver(_ context.Context, id string, _ uint64, silent ring.Identity) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.down[id] {
+		return errors.New("nobody answers")
+	}
 	g.named = append(g.named, silent)
 	return nil
 }

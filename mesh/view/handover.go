@@ -92,7 +92,7 @@ func (l *Leader) silent(now time.Duration, view ring.View, m ring.Member) (silen
 	}
 	for _, v := range l.otherVoters(now, view) {
 		// A voter that misses renewals may still renew, until its lease has ended.
-		if v.Identity != m.Identity && v.heard < st.renewed+claimsFrom(l.lease()) {
+		if v.Identity != m.Identity && (v.heard < st.renewed+claimsFrom(l.lease()) || l.promotedJustNow(now, v)) {
 			return silenceWait, ""
 		}
 	}
@@ -108,6 +108,13 @@ func (l *Leader) silent(now time.Duration, view ring.View, m ring.Member) (silen
 		return silenceHandOver, heir
 	}
 	return silenceRemove, ""
+}
+
+// promotedJustNow reports whether a voter was promoted so recently that its last claim may lack
+// members that did not call it yet. A promotion delays no decision for longer than L. It needs l.mu.
+func (l *Leader) promotedJustNow(now time.Duration, v claimant) bool {
+	at, promoted := l.promoted[v.ID]
+	return promoted && v.heard < at+callTime(l.lease()) && now < at+l.lease()
 }
 
 // callTime returns for how long a call to a voter counts in its claims (V5).
@@ -157,6 +164,7 @@ func (l *Leader) heir(now time.Duration, view ring.View, silent ring.Member) (he
 		st := l.members[v.Identity]
 		switch {
 		case v.Identity == silent.Identity || !v.callers[silent.Identity] || st != nil && st.leaving:
+		case l.members[silent.Identity].deadHeirs[v.ID]:
 		case !l.calledByAll(now, view, v):
 		case !v.Leaving:
 			return v.ID
@@ -229,19 +237,33 @@ func (l *Leader) handOver(ctx context.Context, now time.Duration) {
 }
 
 // handTo hands leadership to a given voter. silent is the member whose silence is the reason, or
-// the zero Identity.
+// the zero Identity. If the voter has died, the next one that hears the member is tried.
 func (l *Leader) handTo(ctx context.Context, heir string, silent ring.Identity) {
-	if silent != (ring.Identity{}) {
-		turn, cancel := context.WithTimeout(ctx, l.lease()/2)
-		err := l.peers.TakeOver(turn, heir, l.term, silent)
-		cancel()
-		if err != nil {
-			// A voter that was not told would hand over for the same silence again.
-			l.log.Warn("leadership was not handed over", "to", heir, "error", err)
-			return
-		}
+	if silent == (ring.Identity{}) {
+		l.transferTo(ctx, heir)
+		return
 	}
-	l.transferTo(ctx, heir)
+	turn, cancel := context.WithTimeout(ctx, l.lease()/2)
+	err := l.peers.TakeOver(turn, heir, l.term, silent)
+	cancel()
+	if err == nil {
+		l.transferTo(ctx, heir)
+	} else {
+		// A voter that was not told would hand over for the same silence again.
+		l.log.Warn("leadership was not handed over", "to", heir, "error", err)
+	}
+	if ctx.Err() != nil || l.ask(ctx, []string{heir})[heir] {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if st := l.members[silent]; st != nil && st.handed {
+		st.handed = false
+		if st.deadHeirs == nil {
+			st.deadHeirs = map[string]bool{}
+		}
+		st.deadHeirs[heir] = true
+	}
 }
 
 // transferTo hands leadership to the voter with this id.

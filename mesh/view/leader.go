@@ -147,6 +147,8 @@ type Leader struct {
 	absences map[string]time.Duration
 	// given are the absent voters whose seats an operator gives up (V1). Guarded by mu.
 	given map[string]bool
+	// promoted holds, by id, when this leader made a process a voter (V5). Guarded by mu.
+	promoted map[string]time.Duration
 	// missing names the absent voters, as last logged; only keepVoters uses it.
 	missing string
 	// failed is the change that failed last, and when that was logged; only keepVoters uses it.
@@ -204,6 +206,8 @@ type standing struct {
 	// handed: the leader began to hand over leadership because of its silence, at handedAt (V5).
 	handed   bool
 	handedAt time.Duration
+	// deadHeirs are voters that died before they could take over because of its silence.
+	deadHeirs map[string]bool
 	// marked is since when it has been marked leaving, 0 if it is not.
 	marked time.Duration
 	// deaf: it renews but answers nothing else, so it is removed as V5 says (V6a).
@@ -240,6 +244,7 @@ func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
 		stops:    newStops(),
 		absences: map[string]time.Duration{},
 		given:    map[string]bool{},
+		promoted: map[string]time.Duration{},
 		called:   cfg.Called,
 		named:    identitySet(cfg.Named),
 

@@ -344,6 +344,20 @@ func (a *Raft) Seats() ([]Seat, error) {
 	return seats, nil
 }
 
+// Voters returns the ids of the voters of Raft's latest configuration, or none if it cannot be read.
+func (a *Raft) Voters() (ids []string) {
+	seats, err := a.Seats()
+	if err != nil {
+		return nil
+	}
+	for _, s := range seats {
+		if s.Voter {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
+}
+
 // latest returns the servers of the newest configuration, committed or not.
 func (a *Raft) latest() []raft.Server {
 	f := a.library.Load().GetConfiguration()

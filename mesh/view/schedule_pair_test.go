@@ -80,6 +80,56 @@ func TestSchedule16oCallsButDoesNotRenew(t *testing.T) {
 	})
 }
 
+// V and W hear M, and V dies just before it is asked to take over. Then W is asked: M is not removed
+// because the first heir has died (V5).
+func TestSchedule16gHeirDies(t *testing.T) {
+	play(t, "x v w y z", "x v w y z m", func(t *testing.T, g *group) {
+		x := g.elect("x", "x", "v", "w", "y", "z").lead()
+		g.renewing(x, "x w y z", 0)
+		g.renewing(x, "v", limit-20*time.Millisecond)
+		g.reach("v", "x w y z m")
+		g.reach("w", "x y z v m")
+		g.reach("y", "x w z v")
+		g.reach("z", "x w y v")
+		g.pass(limit - 20*time.Millisecond)
+		g.mu.Lock()
+		g.down["v"] = true
+		g.mu.Unlock()
+		g.pass(limit + lease)
+		g.want("x v w y z m", 0, 0)
+		g.wantHeir("w", limit, limit+lease)
+	})
+}
+
+// A voter was promoted while M was silent. Its claims count when M has had the time to call it (V5).
+func TestPromotedVoterIsAskedLater(t *testing.T) {
+	b := newBench(t, "a", "b", "m")
+	b.vote("a b m")
+	now := limit
+	wantHeir := func(want string) {
+		t.Helper()
+		b.member("a").renewed, b.member("b").renewed = now, now
+		if d := b.want(now, "", "a b m"); d.heir != want {
+			t.Errorf("at %v the heir is %q, want %q", now, d.heir, want)
+		}
+	}
+	b.promoted["b"] = now
+	b.called("b", "a")
+	wantHeir("")
+	now += callTime(lease) - time.Millisecond
+	wantHeir("")
+	now += time.Millisecond
+	b.called("b", "a m")
+	wantHeir("b")
+	b.called("b", "a")
+	b.want(now, "m is silent", "a b")
+
+	// A voter that does not renew delays the decision for L at most.
+	b.promoted["b"] = now
+	b.want(now+lease-time.Millisecond, "", "a b m")
+	b.want(now+lease, "m is silent", "a b")
+}
+
 // A leader that M itself still calls removes it without a hand-over (V5).
 func TestSchedule16oCallsTheLeader(t *testing.T) {
 	play(t, "x v w", "x v w m", func(t *testing.T, g *group) {

@@ -47,6 +47,10 @@ func (l *Leader) changeVoters(ctx context.Context) bool {
 	if c.kind == changeNone {
 		return l.letGo(ctx, e)
 	}
+	if c.kind == changePromote {
+		defer l.notePromotion(c.id)
+		l.notePromotion(c.id) // it votes as soon as the change is appended
+	}
 	turn, cancel := context.WithTimeout(ctx, 5*l.lease())
 	defer cancel()
 	if err := l.agree.Reseat(turn, c); err != nil {
@@ -57,6 +61,13 @@ func (l *Leader) changeVoters(ctx context.Context) bool {
 	}
 	l.log.Info("voters changed", "change", l.describe(c))
 	return c.kind != changeTransfer
+}
+
+// notePromotion records that a process is becoming a voter.
+func (l *Leader) notePromotion(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.promoted[id] = l.clock()
 }
 
 // sayFailed logs a change that failed: once, and again every failedEvery leases while the same

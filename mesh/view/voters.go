@@ -300,13 +300,12 @@ func (e electorate) present(id string) bool {
 	return (id == e.self || e.live[id] || e.confirmed[id]) && !e.mute[id]
 }
 
-// votes reports whether a voter's vote can be counted on now. A voter that was heard from recently
-// may have died since.
+// votes reports whether a voter's vote can be counted on: it was heard from recently, and has not
+// died since. A voter that votes but does not reach this leader is not counted on. With it, seats
+// could move while it is silent, and the leader would then hear a majority that knows nothing of it
+// and remove it (V5), although it may hold the last copy.
 func (e electorate) votes(id string) bool {
-	if e.confirmed == nil {
-		return e.present(id)
-	}
-	return (id == e.self || e.confirmed[id]) && !e.mute[id]
+	return e.present(id) && (id == e.self || e.live[id] && (e.confirmed == nil || e.confirmed[id]))
 }
 
 // voting returns the voters whose votes can be counted on now.

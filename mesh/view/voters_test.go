@@ -284,7 +284,9 @@ func TestSeatsCountConfirmedVotes(t *testing.T) {
 		live, ready, confirmed string
 		want                   Change
 	}{
-		{"one voter is dead, the other only silent", "a b c d*", "a d", "", "a d", "d", "b", Change{changeDemote, "c"}},
+		{"one voter is dead, the other silent", "a b c d*", "a d", "", "a d", "d", "b", Change{}},
+		{"of five, one is dead, one silent", "a b c d e f*", "a d e f", "", "a d e f", "f", "b d e", Change{changeDemote, "c"}},
+		{"of five, two are dead", "a b c d e f*", "a d e f", "", "a d e f", "f", "d e", Change{changeDemote, "b"}},
 		{"the dead one was heard from last", "a b c d*", "a c d", "", "a c d", "d", "b", Change{}},
 		{"both are dead", "a b c d*", "a c d", "", "a c d", "d", "", Change{}},
 		{"the other one confirms", "a b c d*", "a c d", "", "a c d", "d", "c", Change{changeDemote, "b"}},
