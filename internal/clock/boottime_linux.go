@@ -20,10 +20,13 @@ import (
 // A suspension between the two readings of one call is not noticed by this call. Its result is that
 // of a call before the suspension.
 type bootClock struct {
-	// read returns the wall clock and the monotonic clock. boot returns CLOCK_BOOTTIME.
-	read func() (wall, mono time.Duration)
+	// read returns the wall clock and the monotonic clock, or false if they cannot be told apart.
+	// boot returns CLOCK_BOOTTIME.
+	read func() (wall, mono time.Duration, ok bool)
 	boot func() time.Duration
 
+	// offsets is nil once read has returned false: then every call reads CLOCK_BOOTTIME, for good,
+	// which is never behind what was computed.
 	offsets atomic.Pointer[offsets]
 	mu      sync.Mutex // held while new offsets are measured
 }
@@ -36,7 +39,7 @@ type offsets struct{ wall, boot time.Duration }
 const sameOffset = time.Millisecond
 
 // newBootClock returns a clock that reads these clocks.
-func newBootClock(read func() (wall, mono time.Duration), boot func() time.Duration) *bootClock {
+func newBootClock(read func() (wall, mono time.Duration, ok bool), boot func() time.Duration) *bootClock {
 	c := &bootClock{read: read, boot: boot}
 	c.measure()
 	return c
@@ -58,7 +61,14 @@ func (c *bootClock) now() time.Duration {
 // known returns the time if the offsets are still the same.
 func (c *bootClock) known() (t time.Duration, ok bool) {
 	o := c.offsets.Load()
-	wall, mono := c.read()
+	if o == nil {
+		return c.boot(), true
+	}
+	wall, mono, ok := c.read()
+	if !ok {
+		c.offsets.Store(nil)
+		return c.boot(), true
+	}
 	d := wall - mono - o.wall
 	return mono + o.boot, -sameOffset <= d && d <= sameOffset
 }
@@ -78,9 +88,13 @@ func (c *bootClock) measure() time.Duration {
 	var last time.Duration
 	least := time.Duration(-1)
 	for range attempts {
-		wall, before := c.read()
+		wall, before, ok := c.read()
 		boot := c.boot()
-		_, after := c.read()
+		_, after, still := c.read()
+		if !ok || !still {
+			c.offsets.Store(nil)
+			return c.boot()
+		}
 		last = after
 		if took := after - before; least < 0 || took < least {
 			least, best = took, offsets{wall: wall - before, boot: boot - after}

@@ -13,12 +13,17 @@ type machine struct {
 	// pause is for how long each reading is interrupted.
 	pause time.Duration
 	boots int // how often CLOCK_BOOTTIME was read
+	// broken: the wall clock and the monotonic clock cannot be told apart.
+	broken bool
 }
 
-func (m *machine) read() (wall, mono time.Duration) {
+func (m *machine) read() (wall, mono time.Duration, ok bool) {
 	wall = m.mono + m.slept + m.wall
 	m.mono += m.pause
-	return wall, m.mono
+	if m.broken {
+		return wall, wall, false
+	}
+	return wall, m.mono, true
 }
 
 func (m *machine) boot() time.Duration {
@@ -89,6 +94,43 @@ func TestBootClockInterrupted(t *testing.T) {
 	}
 }
 
+// If the clocks cannot be told apart, at first or later, the clock reads CLOCK_BOOTTIME for good. It
+// neither jumps nor goes back.
+func TestBootClockWithBrokenWallClock(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		m := &machine{mono: time.Second, slept: time.Hour, broken: first}
+		c := newBootClock(m.read, m.boot)
+		check := func(what string) {
+			t.Helper()
+			if got := c.now(); got != m.mono+m.slept {
+				t.Errorf("%s: the clock shows %v, want %v", what, got, m.mono+m.slept)
+			}
+		}
+		check("at first")
+		m.broken, m.wall = true, 174*365*24*time.Hour
+		check("the wall clock shows the year 2200")
+		m.mono += time.Second
+		check("a second later")
+		m.broken, m.wall = false, 0
+		check("it was set right")
+		m.suspend(time.Hour)
+		check("suspended for an hour")
+	}
+	m := &machine{mono: time.Second, pause: 500 * time.Microsecond}
+	c := newBootClock(m.read, m.boot) // is late by the pause
+	m.pause, m.broken = 0, true
+	before := c.now()
+	m.broken = false
+	if after := c.now(); after < before {
+		t.Errorf("the clock went back from %v to %v", before, after)
+	}
+	for year, want := range map[int]bool{1800: false, 1886: false, 1970: true, 2026: true, 2150: true, 2157: false, 2200: false} {
+		if got := told(time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)); got != want {
+			t.Errorf("in %d the clocks can be told apart: %t, want %t", year, got, want)
+		}
+	}
+}
+
 // What was measured without an interruption is kept.
 func TestBootClockKeepsItsBestOffset(t *testing.T) {
 	m := &machine{mono: time.Second, slept: time.Hour}
@@ -112,12 +154,12 @@ func TestBootClockFromSeveralGoroutines(t *testing.T) {
 		defer mu.Unlock()
 		fn()
 	}
-	c := newBootClock(func() (wall, mono time.Duration) {
+	c := newBootClock(func() (wall, mono time.Duration, ok bool) {
 		locked(func() {
-			wall, mono = m.read()
+			wall, mono, ok = m.read()
 			reads++
 		})
-		return wall, mono
+		return wall, mono, ok
 	}, func() (t time.Duration) {
 		locked(func() { t = m.boot() })
 		return t

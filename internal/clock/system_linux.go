@@ -17,10 +17,18 @@ func System() func() time.Duration {
 		return Monotonic()
 	}
 	start := time.Now()
-	return newBootClock(func() (wall, mono time.Duration) {
+	return newBootClock(func() (wall, mono time.Duration, ok bool) {
 		now := time.Now()
-		return time.Duration(now.UnixNano()), now.Sub(start)
+		return time.Duration(now.UnixNano()), now.Sub(start), told(start) && told(now)
 	}, readBoottime).now
+}
+
+// told reports whether a [time.Time] of time.Now has a reading of the monotonic clock beside that of
+// the wall clock. Go leaves it out if the wall clock shows a year before 1885 or after 2156, as a
+// broken one may; then Sub returns the difference of the wall clocks.
+func told(t time.Time) bool {
+	const since, until = -2_600_000_000, 5_800_000_000 // 1887 and 2153
+	return since < t.Unix() && t.Unix() < until
 }
 
 func readBoottime() time.Duration {

@@ -3,7 +3,6 @@ package view
 import (
 	"context"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -104,10 +103,23 @@ func (l *Leader) silent(now time.Duration, view ring.View, m ring.Member) (silen
 			return silenceWait, ""
 		}
 	}
+	if st.deadHeirs != nil && now-st.triedAt >= l.lease() {
+		return silenceRemove, ""
+	}
 	if heir := l.heir(now, view, m); heir != "" {
 		return silenceHandOver, heir
 	}
+	if st.deadHeirs != nil {
+		return silenceWait, "" // one of them may answer again, or M's renewals arrive
+	}
 	return silenceRemove, ""
+}
+
+// diedBefore reports whether a voter was asked to take over and did not answer, and was not heard
+// from since.
+func (st *standing) diedBefore(v claimant) bool {
+	at, asked := st.deadHeirs[v.ID]
+	return asked && v.heard <= at
 }
 
 // promotedJustNow reports whether a voter was promoted so recently that its last claim may lack
@@ -164,7 +176,7 @@ func (l *Leader) heir(now time.Duration, view ring.View, silent ring.Member) (he
 		st := l.members[v.Identity]
 		switch {
 		case v.Identity == silent.Identity || !v.callers[silent.Identity] || st != nil && st.leaving:
-		case l.members[silent.Identity].deadHeirs[v.ID]:
+		case l.members[silent.Identity].diedBefore(v):
 		case !l.calledByAll(now, view, v):
 		case !v.Leaving:
 			return v.ID
@@ -228,49 +240,50 @@ func (l *Leader) handOver(ctx context.Context, now time.Duration) {
 		return // Raft ends this leadership
 	}
 	list := slices.Sorted(maps.Keys(answering))
-	heir := list[rand.IntN(len(list))] // over time, each is tried
+	heir := list[l.term%uint64(len(list))] // later leaderships try others
 	l.mu.Lock()
 	l.memory.handedOver = handOver{true, now}
 	l.mu.Unlock()
 	l.log.Warn("hearing from less than a majority: handing over leadership", "to", heir)
-	l.transferTo(ctx, heir)
+	_ = l.transferTo(ctx, heir)
 }
 
 // handTo hands leadership to a given voter. silent is the member whose silence is the reason, or
 // the zero Identity. If the voter has died, the next one that hears the member is tried.
 func (l *Leader) handTo(ctx context.Context, heir string, silent ring.Identity) {
 	if silent == (ring.Identity{}) {
-		l.transferTo(ctx, heir)
+		_ = l.transferTo(ctx, heir)
 		return
 	}
 	turn, cancel := context.WithTimeout(ctx, l.lease()/2)
 	err := l.peers.TakeOver(turn, heir, l.term, silent)
 	cancel()
 	if err == nil {
-		l.transferTo(ctx, heir)
+		err = l.transferTo(ctx, heir)
 	} else {
 		// A voter that was not told would hand over for the same silence again.
 		l.log.Warn("leadership was not handed over", "to", heir, "error", err)
 	}
-	if ctx.Err() != nil || l.ask(ctx, []string{heir})[heir] {
+	if err == nil || ctx.Err() != nil || l.ask(ctx, []string{heir})[heir] {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if st := l.members[silent]; st != nil && st.handed {
-		st.handed = false
 		if st.deadHeirs == nil {
-			st.deadHeirs = map[string]bool{}
+			st.deadHeirs, st.triedAt = map[string]time.Duration{}, st.handedAt
 		}
-		st.deadHeirs[heir] = true
+		st.handed, st.deadHeirs[heir] = false, l.clock()
 	}
 }
 
-// transferTo hands leadership to the voter with this id.
-func (l *Leader) transferTo(ctx context.Context, id string) {
+// transferTo hands leadership to the voter with this id. It logs the error that it returns.
+func (l *Leader) transferTo(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, l.lease())
 	defer cancel()
-	if err := l.agree.Reseat(ctx, Change{kind: changeTransfer, id: id}); err != nil {
+	err := l.agree.Reseat(ctx, Change{kind: changeTransfer, id: id})
+	if err != nil {
 		l.log.Warn("leadership was not handed over", "error", err)
 	}
+	return err
 }

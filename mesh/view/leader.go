@@ -206,8 +206,10 @@ type standing struct {
 	// handed: the leader began to hand over leadership because of its silence, at handedAt (V5).
 	handed   bool
 	handedAt time.Duration
-	// deadHeirs are voters that died before they could take over because of its silence.
-	deadHeirs map[string]bool
+	// deadHeirs are voters that did not answer when they were to take over because of its silence,
+	// and when that was; triedAt is when the first of them was asked.
+	deadHeirs map[string]time.Duration
+	triedAt   time.Duration
 	// marked is since when it has been marked leaving, 0 if it is not.
 	marked time.Duration
 	// deaf: it renews but answers nothing else, so it is removed as V5 says (V6a).

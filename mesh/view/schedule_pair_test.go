@@ -101,6 +101,40 @@ func TestSchedule16gHeirDies(t *testing.T) {
 	})
 }
 
+// The only voter that hears M does not answer when it is asked to take over. M gets L, in which the
+// voter may come back, or M's renewals arrive; then it is removed (V5).
+func TestSchedule16gOnlyHeirDies(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		play(t, "x v w", "x v w m", func(t *testing.T, g *group) {
+			x := g.elect("x", "x", "v", "w").lead()
+			g.renewing(x, "x w", 0)
+			g.renewing(x, "v", limit-20*time.Millisecond)
+			g.reach("v", "x w m")
+			g.reach("w", "x v")
+			down := func(is bool) {
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				g.down["v"] = is
+			}
+			g.pass(limit - 20*time.Millisecond)
+			down(true)
+			g.pass(limit + lease - 200*time.Millisecond)
+			g.want("x v w m", 0, 0)
+			g.wantHeir("", 0, 0)
+			if back {
+				down(false)
+				g.renewing(x, "v", 0)
+				g.pass(limit + lease)
+				g.wantHeir("v", limit, limit+lease)
+				return
+			}
+			g.pass(limit + lease + lease/10)
+			g.want("x v w", limit+lease, limit+lease+lease/10)
+			g.pass(limit + 2*lease) // until the new view has not reached v
+		})
+	}
+}
+
 // A voter was promoted while M was silent. Its claims count when M has had the time to call it (V5).
 func TestPromotedVoterIsAskedLater(t *testing.T) {
 	b := newBench(t, "a", "b", "m")
