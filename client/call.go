@@ -118,9 +118,7 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 				raw = wrong
 			}
 		}
-		if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
-			<-ctx.Done() // the node, who knows the deadline, noticed it first
-		}
+		awaitOverdue(ctx)
 		if err := b.ended(ctx); err != nil {
 			return because(err, f.last)
 		}
@@ -205,12 +203,22 @@ func (c *Client) try(ctx context.Context, b bounds, n *node, sent time.Duration,
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err = attempt(limited, n, sent)
+	if err = attempt(limited, n, sent); err != nil {
+		awaitOverdue(limited)
+	}
 	timedOut = err != nil && limited.Err() != nil
 	if timedOut && b.attempt == nil && ctx.Err() == nil {
 		err = n.mute()
 	}
 	return err, timedOut
+}
+
+// awaitOverdue waits until a context has ended whose deadline has passed. A node knows the deadline of a
+// call, and may end it before this process has noticed.
+func awaitOverdue(ctx context.Context) {
+	if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
+		<-ctx.Done()
+	}
 }
 
 // mute is the error of a call that the node has taken and not answered.

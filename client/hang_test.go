@@ -7,7 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
+	"github.com/sgkandale/sharelock/internal/virtual"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // A front that takes calls and never answers holds up no call for ever: each has a bounded time, and goes to
@@ -73,5 +80,38 @@ func TestCallsGoOnBehindAHangingFront(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// lateLocks ends calls at the moment at which their deadline passes, before the caller has noticed.
+type lateLocks struct {
+	sharelockv1.LockServiceClient
+}
+
+func (lateLocks) Renew(ctx context.Context, _ *sharelockv1.RenewRequest, _ ...grpc.CallOption) (*sharelockv1.RenewResponse, error) {
+	end, _ := ctx.Deadline()
+	time.Sleep(time.Until(end))
+	return nil, status.Error(codes.DeadlineExceeded, "stream terminated")
+}
+
+// A node knows the deadline of a call, and may end the call at the moment at which it passes. Whichever of the
+// two notices first, the node has not answered in time.
+func TestNodeNoticesTheDeadlineFirst(t *testing.T) {
+	for range 200 {
+		virtual.Test(t, func(t *testing.T) {
+			n, c := &node{addr: "a:1", locks: lateLocks{}}, &Client{life: t.Context(), cleanup: t.Context()}
+			renew := func(ctx context.Context, n *node, _ time.Duration) error {
+				_, err := n.locks.Renew(ctx, nil)
+				return err
+			}
+			err, timedOut := c.try(t.Context(), bounds{answer: answerTime}, n, 0, renew)
+			if !timedOut || !strings.Contains(err.Error(), "does not answer") {
+				t.Fatalf("got %v, timed out: %t, want that the node does not answer", err, timedOut)
+			}
+			_, err = c.unary(t.Context(), n, true, &sessionwire.Call{Kind: sessionwire.CallRenew})
+			if err == nil || !strings.Contains(err.Error(), "does not answer") {
+				t.Fatalf("got %v, want that the node does not answer", err)
+			}
+		})
 	}
 }

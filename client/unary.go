@@ -26,6 +26,9 @@ func (c *Client) unary(ctx context.Context, n *node, bound bool, call *sessionwi
 	defer cancel()
 	defer context.AfterFunc(life, cancel)()
 	hold, err := c.invoke(ctx, n, call)
+	if err != nil {
+		awaitOverdue(ctx)
+	}
 	if err != nil && outer.Err() == nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = n.mute()
 	}
