@@ -123,7 +123,7 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 				Voters: slices.Repeat([]string{m.ID}, view.MaxVoters), LeaderId: m.ID,
 			},
 		},
-		"Term":    {&peerv1.TermRequest{Voter: m.ID}, &peerv1.TermResponse{Term: 1<<64 - 1, Applied: 1<<64 - 1}},
+		"Term":    {&peerv1.TermRequest{Voter: m.ID}, &peerv1.TermResponse{Term: 1<<64 - 1, Applied: 1<<64 - 1, Abstains: true}},
 		"Install": {&peerv1.InstallRequest{History: history}, &peerv1.InstallResponse{Epoch: 1 << 31}},
 		"Ask":     {&peerv1.AskRequest{Epoch: 1 << 31, Partitions: partitions}, &peerv1.AskResponse{Epoch: 1 << 31, Held: held}},
 		"Active":  {&peerv1.ActiveRequest{Epoch: 1 << 31, Partitions: partitions}, &peerv1.ActiveResponse{Epoch: 1 << 31}},
