@@ -15,8 +15,12 @@ import (
 // dead one, it would hear a majority and remove the one that votes, which has the last copy of what
 // the dead one had.
 func TestSchedule16SeatOfAVoterThatVotes(t *testing.T) {
+	row := 0
 	for _, walled := range []int{1, 2} {
-		for part := range 4 {
+		for part := 3; part >= 0; part-- {
+			if row++; sparse(row - 1) {
+				continue
+			}
 			tr := trouble{
 				nodes: 4, replicas: 2 + part%2, cuts: []cut{{from: walled, to: 0, wall: true}},
 				crash: []int{3 - walled}, after: (sceneLease / 16) * (1 + 2*time.Duration(part)),

@@ -7,7 +7,7 @@ import "time"
 // runs everything without the detector.
 
 // sparse reports whether row i of a long table is left out.
-func sparse(i int) bool { return slower > 1 && i%5 != 0 }
+func sparse(i int) bool { return slower > 1 && i%8 != 0 }
 
 // calm returns the length of a stretch of virtual time in which nothing must happen.
 func calm(d time.Duration) time.Duration {
