@@ -44,7 +44,7 @@ func (n *Node) facts() condition.Facts {
 	}
 	voters := n.voters()
 	if len(voters) == 0 {
-		voters = n.seats()
+		voters = n.agree.Voters()
 	}
 	f.Voters = n.votersSeen(a, voters, f.InView)
 	if !f.InView {
@@ -105,20 +105,6 @@ func (n *Node) gossips(id string) bool {
 		}
 	}
 	return false
-}
-
-// seats are the ids of the voters in the records of this process, which may be old.
-func (n *Node) seats() (ids []string) {
-	seats, err := n.agree.Seats()
-	if err != nil {
-		return nil
-	}
-	for _, s := range seats {
-		if s.Voter {
-			ids = append(ids, s.ID)
-		}
-	}
-	return ids
 }
 
 // spare is the name of a member without a seat that could take one, or "".

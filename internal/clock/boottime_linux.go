@@ -84,6 +84,7 @@ const (
 // paused least between its readings. The offset of CLOCK_BOOTTIME is never measured too great and
 // never falls, so the clock does not go back. It needs c.mu, but for the first call.
 func (c *bootClock) measure() time.Duration {
+	old := c.offsets.Load()
 	var best offsets
 	var last time.Duration
 	least := time.Duration(-1)
@@ -103,9 +104,11 @@ func (c *bootClock) measure() time.Duration {
 			break
 		}
 	}
-	if old := c.offsets.Load(); old != nil {
+	if old != nil {
 		best.boot = max(best.boot, old.boot)
 	}
-	c.offsets.Store(&best)
+	if !c.offsets.CompareAndSwap(old, &best) {
+		return c.boot() // another goroutine could not tell the clocks apart
+	}
 	return last + best.boot
 }

@@ -58,8 +58,7 @@ func (g *Greeter) Claims(a *epoch.View) []*peerv1.Identity {
 
 // votes reports whether this process has a seat (V1).
 func (g *Greeter) votes() bool {
-	seats, err := g.Raft.Seats()
-	return err == nil && slices.Contains(seats, view.Seat{ID: g.Self.ID, Voter: true})
+	return slices.Contains(g.Raft.Voters(), g.Self.ID)
 }
 
 // Run calls every voter at least every L/5, so that voters can report whose calls reach them (V5).

@@ -345,6 +345,7 @@ func (a *Raft) Seats() ([]Seat, error) {
 }
 
 // Voters returns the ids of the voters of Raft's latest configuration, or none if it cannot be read.
+// In a process without a seat the configuration may be old.
 func (a *Raft) Voters() (ids []string) {
 	seats, err := a.Seats()
 	if err != nil {
